@@ -1,0 +1,30 @@
+"""The mind (state space, memory, world model, energy, reasoner, causal engine) and the ground everything stands on.
+
+`NEXUSCore` and `NEXUSConfig` are resolved on first touch, so that using a small part does not load the whole mind.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nexus.core.nexus_core import NEXUSConfig, NEXUSCore
+
+__all__ = ["NEXUSConfig", "NEXUSCore"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
+    if find_spec("nexus.core.nexus_core") is None:
+        raise AttributeError(
+            f"{name} is not part of this version of Nexus yet (nexus/core/nexus_core.py does not exist); "
+            "the language model that does exist is nexus.core.state_space.HybridLM"
+        )
+    return getattr(import_module("nexus.core.nexus_core"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,96 @@
+"""Configuration of the backbone: sizes, and the layer plan as a string."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from nexus.core.base import BaseConfig, divides, fault, in_range, positive
+
+LAYER_KINDS = {"A": "attention", "M": "Mamba-2", "W": "Mamba-2 with a short attention window"}
+DEFAULT_PLAN = "MMMMMMMA"  # one attention layer in eight (Jamba, arXiv:2403.19887)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridConfig(BaseConfig):
+    """Sizes of a :class:`nexus.core.state_space.HybridLM`; 0 means "derive it" where so noted.
+
+    ``plan`` is tiled over ``n_layers``: 'A' attention, 'M' Mamba-2, 'W' Mamba-2 with a short attention window.
+    ``window`` is the width of the window of 'W' layers (0: none); ``attention_window`` that of 'A' layers (0: they see
+    everything, and the model keeps one quadratic term). Both keep the first ``sinks`` tokens visible.
+    """
+
+    vocab_size: int = 32_000
+    d_model: int = 512
+    n_layers: int = 8
+    plan: str = DEFAULT_PLAN
+    d_ff: int = 0  # 8/3 d_model, rounded up to a multiple of 64
+    # attention
+    n_heads: int = 8
+    n_kv_heads: int = 0  # n_heads
+    head_dim: int = 0  # d_model / n_heads
+    qkv_bias: bool = False
+    rope_theta: float = 10_000.0
+    rotary_fraction: float = 1.0  # share of each head's channels that RoPE turns (Bamba: 0.5)
+    max_seq_length: int = 8_192
+    window: int = 64
+    attention_window: int = 0
+    sinks: int = 4
+    # state space
+    ssm_heads: int = 0  # 2 d_model / ssm_head_dim
+    ssm_head_dim: int = 64
+    ssm_groups: int = 1
+    d_state: int = 128
+    d_conv: int = 4
+    chunk_size: int = 64
+    ssm_bias: bool = False
+    # all
+    norm_eps: float = 1e-5
+    tie_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        head_dim = self.head_dim or self.d_model // max(self.n_heads, 1)
+        fill = {
+            "d_ff": -(-8 * self.d_model // 3 // 64) * 64,
+            "n_kv_heads": self.n_heads,
+            "head_dim": head_dim,
+            "ssm_heads": 2 * self.d_model // max(self.ssm_head_dim, 1),
+        }
+        for name, value in fill.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+        super().__post_init__()
+
+    @property
+    def layers(self) -> str:
+        """The plan written out, one character a layer."""
+        return (self.plan * -(-self.n_layers // len(self.plan)))[: self.n_layers]
+
+    def faults(self) -> list[str]:
+        """Everything that is wrong with the sizes, one line each."""
+        sizes = "vocab_size d_model n_layers d_ff n_heads n_kv_heads head_dim ssm_heads ssm_head_dim ssm_groups d_state"
+        found = positive(self, *sizes.split(), "d_conv", "chunk_size", "max_seq_length", "rope_theta", "norm_eps")
+        for name in ("window", "attention_window", "sinks"):
+            found += in_range(self, name, 0)
+        found += [*divides(self, "n_kv_heads", "n_heads"), *divides(self, "ssm_groups", "ssm_heads")]
+        unknown = sorted(set(self.plan) - set(LAYER_KINDS))
+        if unknown or not self.plan:
+            kinds = ", ".join(f"{key} ({name})" for key, name in LAYER_KINDS.items())
+            found.append(fault("plan", self.plan, "has unknown layer kinds" if unknown else "is empty", f"use {kinds}"))
+        found += in_range(self, "rotary_fraction", 0, 1)
+        if int(self.head_dim * self.rotary_fraction) % 2:
+            cure = "choose it so that an even number of channels turns"
+            found.append(
+                fault("rotary_fraction", self.rotary_fraction, f"does not suit head_dim = {self.head_dim}", cure)
+            )
+        if self.head_dim % 2:
+            found.append(fault("head_dim", self.head_dim, "is odd", "use an even number, rotary embedding turns pairs"))
+        return found
+
+    @classmethod
+    def tiny(cls, **changes: object) -> Self:
+        """A model that builds and trains on a CPU in under a second."""
+        sizes: dict[str, object] = {
+            "vocab_size": 97, "d_model": 32, "n_layers": 4, "plan": "MWMA", "n_heads": 4, "n_kv_heads": 2, "d_ff": 64,
+            "window": 5, "sinks": 2, "ssm_heads": 4, "ssm_head_dim": 16, "ssm_groups": 2, "d_state": 8, "chunk_size": 8,
+            "max_seq_length": 256,
+        }  # fmt: skip
+        return cls(**{**sizes, **changes})  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Running language models: weights in and out, generation, caches."""

@@ -1,0 +1,1 @@
+"""Building blocks that take plain typed arguments: components, positions, attention, state-space layers."""

@@ -1,0 +1,1 @@
+"""Training: control of long runs, guards, checkpoints, losses, optimisers, schedules."""

@@ -1,0 +1,122 @@
+"""What a run is asked to do: one frozen record, built from the command line.
+
+A stage author adds a field here (with a default, and a value in `QUICK` if a quick run needs another), and lists it in
+the stage's `inputs()`; `--set field=value` then works by itself, checked against the annotation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+from nexus.core.config import BaseConfig, ConfigError, in_range, positive, unknown_keys
+from nexus.core.typecheck import coerce, describe, matches
+from nexus_final.errors import UserError
+from nexus_final.paths import default_root
+
+# What `--quick` changes; an explicit --set wins over it.
+QUICK: Mapping[str, Any] = MappingProxyType(
+    {"minutes": 4.0, "profile_tokens": 4_096, "extract_tokens": 40_000, "train_tokens": 40_000}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(BaseConfig):
+    """All settings of a run. `root`, `registry` and `quick` only say where things are; stages fingerprint the rest.
+
+    Attributes:
+        models, datasets: names asked for, or None for the registry's ready ones and the default sets.
+        minutes: the time budget of the whole run; stages share it out.
+        disk_reserve_gb: space that a stage must leave free.
+    """
+
+    root: Path = field(default_factory=default_root)
+    registry: Path | None = None
+    models: tuple[str, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+    seed: int = 0
+    quick: bool = False
+    minutes: float = 28.0
+    sequence_length: int = 512
+    batch_size: int = 4
+    profile_tokens: int = 32_768
+    extract_tokens: int = 400_000
+    train_tokens: int = 400_000
+    disk_reserve_gb: float = 0.5
+
+    def faults(self) -> list[str]:
+        """Ranges."""
+        counts = ("minutes", "sequence_length", "batch_size", "profile_tokens", "extract_tokens", "train_tokens")
+        return [
+            *positive(self, *counts),
+            *in_range(self, "seed", 0, 2**63 - 1),
+            *in_range(self, "disk_reserve_gb", 0),
+        ]
+
+    def subset(self, *names: str) -> dict[str, Any]:
+        """The named settings as JSON-ready values, for a stage's `inputs()`."""
+        everything = self.to_dict()
+        return {name: everything[name] for name in names}
+
+    @classmethod
+    def from_command_line(cls, assignments: Iterable[str], **options: Any) -> RunConfig:
+        """Build from `--set` assignments and the named options; options that are None keep their default.
+
+        Raises:
+            UserError: an assignment without `=`.
+            ConfigError: unknown keys and wrong values, all at once.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        settings = dict(QUICK) if given.get("quick") else {}
+        return cls.from_dict({**settings, **given, **parse_assignments(assignments, get_type_hints(cls))})
+
+
+def parse_assignments(assignments: Iterable[str], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `key=value` texts into typed values.
+
+    Raises:
+        UserError: a text without `=`.
+        ConfigError: unknown keys, and values that don't fit the annotation.
+    """
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for text in assignments:
+        key, separator, value = text.partition("=")
+        key = key.strip()
+        if not separator:
+            raise UserError("--set", f"{text!r} has no '='", "write --set key=value, for instance --set seed=1")
+        if unknown := unknown_keys([key], hints):
+            faults += unknown
+        elif (candidate := _fitting(value.strip(), hints[key])) is None:
+            faults.append(f"{key} = {value.strip()!r} doesn't fit; give {describe(hints[key])}")
+        else:
+            values[key] = candidate[0]
+    if faults:
+        raise ConfigError("--set", faults)
+    return values
+
+
+def _fitting(text: str, hint: Any) -> tuple[Any] | None:
+    """The first reading of `text` (JSON, comma list, plain text) that fits the annotation, boxed; or None."""
+    readings: list[Any] = []
+    for spelling in (text, text.lower()):
+        try:
+            readings.append(json.loads(spelling))
+        except json.JSONDecodeError:
+            continue
+    readings += [None] if text.lower() == "none" else []
+    readings += [split_names(text), text]
+    for reading in readings:
+        candidate = coerce(reading, hint, lambda target, data: data, BaseConfig)
+        if matches(candidate, hint):
+            return (candidate,)
+    return None
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """`"A, B"` -> `("A", "B")`; empty parts are dropped."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
