@@ -46,7 +46,7 @@ def with_gradients(fn: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]
 def parameter_gradients(module: nn.Module, outputs: Sequence[Tensor]) -> dict[str, Tensor]:
     """Gradient of the outputs' probe for every parameter; fails where a parameter has none."""
     named = dict(module.named_parameters())
-    gradients = torch.autograd.grad(probe(outputs), list(named.values()), allow_unused=True)
+    gradients = torch.autograd.grad(probe(outputs), list(named.values()), allow_unused=True, retain_graph=True)
     lacking = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
     assert not lacking, f"no gradient for {lacking}"
     return dict(zip(named, gradients, strict=True))
@@ -64,3 +64,11 @@ def randomise(module: nn.Module, scale: float = 0.3) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * scale)
+
+
+def same_gradients(ours: Tensor, theirs: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Two outputs have close gradients for every input; large ones, sums over many steps, are compared relatively."""
+    one, other = (torch.autograd.grad(probe([y]), inputs, retain_graph=True) for y in (ours, theirs))
+    for a, b in zip(one, other, strict=True):
+        scale = b.abs().max().clamp(min=1)
+        close(a / scale, b / scale)

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from nexus.core.nexus_core import NEXUSConfig, NEXUSCore
+from typing import Any
 
 __all__ = ["NEXUSConfig", "NEXUSCore"]
 

@@ -84,6 +84,9 @@ def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
             handle.flush()
             os.fsync(handle.fileno())
         publish(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write doesn't know its file; a person wants to
+        raise
     finally:
         temporary.unlink(missing_ok=True)  # already gone when all went well
 

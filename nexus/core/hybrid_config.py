@@ -32,6 +32,7 @@ class HybridConfig(BaseConfig):
     rotary_fraction: float = 1.0  # share of each head's channels that RoPE turns (Bamba: 0.5)
     max_seq_length: int = 8_192
     window: int = 64
+    window_choices: tuple[int, ...] = ()  # widths that one set of weights serves, each with gains of its own
     attention_window: int = 0
     sinks: int = 4
     # state space
@@ -71,6 +72,10 @@ class HybridConfig(BaseConfig):
         for name in ("window", "attention_window", "sinks"):
             found += in_range(self, name, 0)
         found += [*divides(self, "n_kv_heads", "n_heads"), *divides(self, "ssm_groups", "ssm_heads")]
+        if self.window_choices and self.window not in self.window_choices:
+            found.append(
+                fault("window", self.window, "is not among window_choices", f"use one of {self.window_choices}")
+            )
         unknown = sorted(set(self.plan) - set(LAYER_KINDS))
         if unknown or not self.plan:
             kinds = ", ".join(f"{key} ({name})" for key, name in LAYER_KINDS.items())

@@ -68,7 +68,7 @@ class Block(nn.Module):
             return self.mixer(x, scene.rotary, scene.sights[window], state)
         if isinstance(self.mixer, WindowedMamba2):
             assert state is None or isinstance(state, WindowedMamba2State)
-            return self.mixer(x, scene.rotary, scene.sights[window] if window else None, state, scene.mask)
+            return self.mixer(x, scene.rotary, scene.sights[window] if window else None, state, scene.mask, window)
         assert state is None or isinstance(state, Mamba2State)
         return self.mixer(x, state, scene.mask)
 
@@ -82,7 +82,7 @@ def _mixer(config: HybridConfig, kind: str) -> nn.Module:
     mamba = Mamba2(
         c.d_model, c.ssm_heads, c.ssm_head_dim, c.d_state, c.ssm_groups, c.d_conv, c.chunk_size, c.ssm_bias, c.norm_eps
     )
-    return mamba if kind == "M" else WindowedMamba2(mamba, attention)
+    return mamba if kind == "M" else WindowedMamba2(mamba, attention, c.window_choices)
 
 
 class HybridBackbone(NexusModule):
@@ -222,6 +222,8 @@ class HybridLM(NexusModule):
         """Change the width of the short window of 'W' layers (0: none); states made before are void."""
         if window < 0:
             raise ValueError(f"window={window}: is negative; give a width, or 0 for none")
+        if self.config.window_choices and window not in self.config.window_choices:
+            raise ValueError(f"window={window}: the weights serve {self.config.window_choices}; give one of these")
         self.backbone.window = window
 
     def forward(

@@ -37,7 +37,7 @@ def _is_a(value: object, cls: type) -> bool:
 
 
 def _items_match(value: Any, origin: type, args: tuple[Any, ...]) -> bool:
-    if not args or origin is type or origin is Callable:
+    if not args or origin in (type, Callable):
         return True
     if issubclass(origin, tuple) and args[-1] is not Ellipsis:
         return len(value) == len(args) and all(map(matches, value, args))

@@ -6,6 +6,7 @@ library only.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -20,7 +21,7 @@ def write_manifest(folder: Path, **facts: Any) -> dict[str, Any]:
     """Hash every file below `folder`, write the marker (atomically, last) and return it; `facts` go in beside."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
+        name: {"bytes": (folder / name).stat().st_size, "sha256": hash_once(folder / name)}
         for name in names
         if name != MARKER
     }
@@ -45,7 +46,18 @@ def manifest_hash(manifest: dict[str, Any]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def hash_once(path: Path) -> str:
+    """Return a file's SHA-256; within one process a file that wasn't touched since is read only once."""
+    status = path.stat()
+    return _hash(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash(path: Path, *_touched: int) -> str:
+    return sha256_file(path)
+
+
 def _matches(path: Path, facts: dict[str, Any]) -> bool:
     if not path.is_file() or path.stat().st_size != facts.get("bytes"):
         return False
-    return sha256_file(path) == facts.get("sha256")
+    return hash_once(path) == facts.get("sha256")

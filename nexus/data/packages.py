@@ -25,7 +25,7 @@ GIB = 1 << 30
 
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[0-9][0-9A-Za-z.+!-]*)")
 _NO_NETWORK = ("Retrying (", "connection broken", "Name or service not known", "Temporary failure", "timed out")
-_POLL_SECONDS = 0.5
+_TELL_SECONDS = 3.0
 
 
 def cache_root() -> Path:
@@ -119,9 +119,9 @@ def _download(requirement: str, workplace: Path, tell: Progress) -> Path:
 def _wait(process: subprocess.Popen[bytes], requirement: str, workplace: Path, tell: Progress) -> None:
     try:
         while True:
-            tell(f"fetching {requirement}: {_size(workplace) / 1e6:.0f} MB")
+            tell(f"fetching {requirement}, {_size(workplace) / 1e6:.0f} MB so far")
             try:
-                process.wait(_POLL_SECONDS)
+                process.wait(_TELL_SECONDS)
                 return
             except subprocess.TimeoutExpired:
                 continue

@@ -31,9 +31,7 @@ def unpack(archive: Path, target: Path, members: Sequence[str], max_bytes: int) 
             chosen = _choose(archive, source.infolist(), members, max_bytes)
             return [_write(source, info, target) for info in chosen]
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise DataError(
-            archive.name, f"is damaged or not a wheel ({error})", "delete it and fetch it again"
-        ) from error
+        raise DataError(archive.name, f"is damaged or not a wheel ({error})", "delete it and fetch it again") from error
 
 
 def _choose(

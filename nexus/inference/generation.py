@@ -204,9 +204,7 @@ def _checked(prompts: list[list[int]], vocab_size: int) -> list[list[int]]:
     return prompts
 
 
-def _sampler(
-    model: HybridLM, rules: _Rules, prompts: list[list[int]], streams: Sequence[int] | None = None
-) -> Sampler:
+def _sampler(model: HybridLM, rules: _Rules, prompts: list[list[int]], streams: Sequence[int] | None = None) -> Sampler:
     return Sampler(rules.sampling, prompts, model.config.vocab_size, model.device, streams)
 
 

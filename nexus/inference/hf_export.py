@@ -20,6 +20,7 @@ from nexus.core.state_space import HybridLM
 from nexus.inference.hf_config import CONFIG_FILE
 from nexus.inference.safetensors_folder import SINGLE
 from nexus.inference.weight_layouts import GRANITE, LLAMA, Layout, to_hf
+from nexus.layers.ssm import WindowedMamba2
 
 LayoutName = Literal["auto", "granite", "llama"]
 TOKENIZER_FILES = (
@@ -56,6 +57,7 @@ def save_hf_folder(
     tensors = to_hf(model.state_dict(), config, target)
     if config.qkv_bias:
         tensors |= _zero_output_biases(tensors, config)
+    tensors |= _with_gains(tensors, model)
     text = json.dumps(_config_json(config, target) | special | _dtype_json(model.dtype), indent=2) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     if tokenizer_folder is not None:
@@ -111,6 +113,9 @@ def _granite_faults(config: HybridConfig) -> list[str]:
     if "A" in config.layers and config.n_heads * config.head_dim != config.d_model:
         cure = f"the layout has head_dim = d_model / n_heads = {config.d_model / config.n_heads:g}; use that"
         faults.append(fault("head_dim", config.head_dim, "doesn't follow from the other sizes", cure))
+    if "A" not in config.layers:
+        cure = "give the student at least one 'A', or keep the model in Nexus's own format with model.save(folder)"
+        faults.append(fault("plan", config.plan, "has no attention layer, and transformers' cache wants one", cure))
     if set(config.layers) != {"A"} and inner % config.d_model:
         cure = f"choose them so that the product is a multiple of d_model = {config.d_model}"
         faults.append(fault("ssm_heads * ssm_head_dim", inner, "is no whole multiple of d_model", cure))
@@ -183,6 +188,17 @@ def _zero_output_biases(tensors: dict[str, Tensor], config: HybridConfig) -> dic
     like = tensors["model.embed_tokens.weight"]
     names = [f"model.layers.{i}.self_attn.o_proj.bias" for i, kind in enumerate(config.layers) if kind == "A"]
     return {name: like.new_zeros(config.d_model) for name in names}
+
+
+def _with_gains(tensors: dict[str, Tensor], model: HybridLM) -> dict[str, Tensor]:
+    """The output projections of 'W' layers that have a learnt gain for "no window", with that gain multiplied in."""
+    scaled: dict[str, Tensor] = {}
+    for i, block in enumerate(model.backbone.blocks):
+        if isinstance(block.mixer, WindowedMamba2) and block.mixer.choices:
+            gain = block.mixer.mamba_gain.detach()[block.mixer.choices.index(0)]
+            names = [f"model.layers.{i}.mamba.out_proj.{part}" for part in ("weight", "bias")]
+            scaled |= {name: tensors[name] * gain for name in names if name in tensors}
+    return scaled
 
 
 def _special_ids(source: Path) -> dict[str, Any]:

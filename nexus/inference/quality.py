@@ -22,6 +22,7 @@ TIMES = 3  # how often in a row
 COVER = 16  # tokens that the repetition has to cover: "..." and "ha ha ha" are not loops
 NGRAM = 8
 REPEATED_SHARE = 0.5
+ENOUGH = 32  # tokens from which on that share says something
 
 Verdict = Literal["good", "empty", "loops", "breaks off"]
 
@@ -75,16 +76,22 @@ def loops(ids: Sequence[int]) -> bool:
     """Whether the ids go round in circles. Either of two things makes it so:
 
     - a span of at most 32 tokens stands three times or more in a row, anywhere, and covers at least 16 tokens;
-    - more than half of all runs of 8 tokens have occurred before in the answer.
+    - of 32 tokens or more, more than half of all runs of 8 have occurred before.
     """
-    return _repeats_in_a_row(np.asarray(ids)) or _share_of_repeated_runs(ids) > REPEATED_SHARE
+    if _repeats_in_a_row(np.asarray(ids)):
+        return True
+    return len(ids) >= ENOUGH and _share_of_repeated_runs(ids) > REPEATED_SHARE
 
 
 def _token_nll(model: HybridLM, hidden: Tensor, targets: Tensor) -> Tensor:
     """Negative log-likelihood (B, T) of ``targets`` (B, T) after ``hidden`` (B, T, D), the head taken in pieces."""
     pieces = zip(hidden.flatten(0, 1).split(HEAD_TOKENS), targets.flatten().split(HEAD_TOKENS), strict=True)
-    nll = [F.cross_entropy(model.lm_head(h).float(), target, reduction="none") for h, target in pieces]
+    nll = [F.cross_entropy(_precise(model.lm_head(h)), target, reduction="none") for h, target in pieces]
     return torch.cat(nll).view(targets.shape)
+
+
+def _precise(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def _repeats_in_a_row(ids: np.ndarray) -> bool:
@@ -104,4 +111,4 @@ def _longest_run(flags: np.ndarray) -> int:
 
 def _share_of_repeated_runs(ids: Sequence[int]) -> float:
     runs = [tuple(ids[i : i + NGRAM]) for i in range(len(ids) - NGRAM + 1)]
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+    return 1 - len(set(runs)) / len(runs)

@@ -66,6 +66,9 @@ def save_checkpoint(path: Path | str, payload: Mapping[str, Any], *, best: bool 
         if path.exists():
             _keep(path, sibling(path, "previous"))
         publish(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     if best:

@@ -171,7 +171,7 @@ def _explain(error: Exception) -> int:
 
 
 def _database_full(error: Exception) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+    return isinstance(error, sqlite3.OperationalError) and any(sign in str(error) for sign in ("full", "disk I/O"))
 
 
 def _print_error(text: str) -> None:

@@ -20,7 +20,7 @@ from nexus_final.paths import default_root
 
 # What `--quick` changes; an explicit --set wins over it.
 QUICK: Mapping[str, Any] = MappingProxyType(
-    {"minutes": 4.0, "profile_tokens": 4_096, "extract_tokens": 40_000, "train_tokens": 40_000}
+    {"align_tokens": 4_096, "align_steps": 10, "extract_tokens": 4_096, "train_tokens": 4_096}
 )
 
 
@@ -30,7 +30,11 @@ class RunConfig(BaseConfig):
 
     Attributes:
         models, datasets: names asked for, or None for the registry's ready ones and the default sets.
-        minutes: the time budget of the whole run; stages share it out.
+        sequence_length: tokens of a training text.
+        align_tokens, align_steps: texts for the layer-wise alignment, and steps of one text each for every layer.
+        extract_tokens: teacher tokens put on disk. train_tokens: tokens of the end-to-end training, epochs included.
+        mixer_rate, rest_rate: learning rates of the new state-space paths and of what the teacher gave.
+        ce_weight: weight of the text's own next token beside the teacher's distribution.
         disk_reserve_gb: space that a stage must leave free.
     """
 
@@ -40,20 +44,24 @@ class RunConfig(BaseConfig):
     datasets: tuple[str, ...] | None = None
     seed: int = 0
     quick: bool = False
-    minutes: float = 28.0
     sequence_length: int = 512
-    batch_size: int = 4
-    profile_tokens: int = 32_768
-    extract_tokens: int = 400_000
-    train_tokens: int = 400_000
+    align_tokens: int = 24_576
+    align_steps: int = 100
+    extract_tokens: int = 73_728
+    train_tokens: int = 73_728
+    mixer_rate: float = 3e-4
+    rest_rate: float = 5e-5
+    ce_weight: float = 0.25
     disk_reserve_gb: float = 0.5
 
     def faults(self) -> list[str]:
         """Ranges."""
-        counts = ("minutes", "sequence_length", "batch_size", "profile_tokens", "extract_tokens", "train_tokens")
+        counts = ("sequence_length", "align_tokens", "align_steps", "extract_tokens", "train_tokens", "mixer_rate")
         return [
             *positive(self, *counts),
             *in_range(self, "seed", 0, 2**63 - 1),
+            *in_range(self, "rest_rate", 0),
+            *in_range(self, "ce_weight", 0),
             *in_range(self, "disk_reserve_gb", 0),
         ]
 

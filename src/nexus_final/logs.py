@@ -16,6 +16,19 @@ _BYTES, _FILES = 5 << 20, 5  # each file at most 5 MiB, and five old ones kept
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
+class _FileHandler(RotatingFileHandler):
+    """A log that says once that it can't be written (a full disk) instead of throwing a traceback at every line."""
+
+    def __init__(self, path: Path, console: Console) -> None:
+        super().__init__(path, maxBytes=_BYTES, backupCount=_FILES, encoding="utf-8")
+        self._console, self._said = console, False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self._said:
+            self._said = True
+            self._console.print(f"warning: {self.baseFilename} can't be written", markup=False, soft_wrap=True)
+
+
 class _ConsoleHandler(logging.Handler):
     """Print warnings above a running progress bar, one line each and without a traceback."""
 
@@ -32,7 +45,7 @@ class _ConsoleHandler(logging.Handler):
 def run_log(path: Path, console: Console) -> Iterator[logging.Logger]:
     """Append to the rotating log at `path` for the length of the block; yields the pipeline's logger."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = RotatingFileHandler(path, maxBytes=_BYTES, backupCount=_FILES, encoding="utf-8")
+    file = _FileHandler(path, console)
     file.setFormatter(logging.Formatter(_FORMAT))
     handlers: list[logging.Handler] = [file, _ConsoleHandler(console)]
     loggers = [logging.getLogger(name) for name in _LOGGERS]

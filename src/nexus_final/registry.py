@@ -23,6 +23,7 @@ PACKAGE_PREFIX = "package:"
 _PARAMS = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMBT])", re.IGNORECASE)
 _BILLIONS = {"K": 1e-6, "M": 1e-3, "B": 1.0, "T": 1e3}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_TWICE = "\0twice"  # where the parser leaves the names that an entry repeats
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
 _CURES = {
     "teacher_id": 'a name of letters, digits, ".", "_", "-", e.g. "SmolLM2-135M-Instruct"',
@@ -114,7 +115,9 @@ def select_teachers(specs: Sequence[TeacherSpec], models: str | Iterable[str] | 
     for spec in chosen:
         if not spec.ready:
             raise UserError(
-                "--models", f"{spec.teacher_id} has status {spec.status!r}", 'set its "status" to "ready" in the registry'
+                "--models",
+                f"{spec.teacher_id} has status {spec.status!r}",
+                'set its "status" to "ready" in the registry',
             )
     return chosen
 
@@ -123,7 +126,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UserError(str(path), "no such registry", "name an existing file with --registry, or leave it out") from error
+        raise UserError(
+            str(path), "no such registry", "name an existing file with --registry, or leave it out"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(str(path), f"can't be read ({error})", "make it a readable UTF-8 file") from error
 
@@ -157,19 +162,21 @@ def _scan(text: str) -> Iterable[tuple[int, Any]]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     twice = sorted({name for name in names if names.count(name) > 1})
-    return {**dict(pairs), **({"": twice} if twice else {})}
+    return {**dict(pairs), **({_TWICE: twice} if twice else {})}
 
 
 def _faults(entry: Any) -> list[str]:
     """Return what is wrong with one entry, each fault with its cure."""
     if not isinstance(entry, dict):
         return [f"{json.dumps(entry)} isn't an object; write {{...}}"]
-    twice = entry.pop("", [])
+    twice = entry.pop(_TWICE, [])
     known = [field.name for field in fields(TeacherSpec)]
     found = [f"{name!r} stands there twice; keep one" for name in twice]
     for name in entry.keys() - set(known):
         near = difflib.get_close_matches(name, known, n=1)
-        found.append(f"unknown field {name!r}{f', did you mean {near[0]!r}?' if near else ''}; known: {', '.join(known)}")
+        found.append(
+            f"unknown field {name!r}{f', did you mean {near[0]!r}?' if near else ''}; known: {', '.join(known)}"
+        )
     found += [f"{name!r} is missing; it takes {_CURES[name]}" for name in known[:4] if name not in entry]
     for name in known:
         if name in entry and not _value_fits(name, entry[name]):
@@ -205,7 +212,7 @@ def _package_faults(entry: dict[str, Any]) -> list[str]:
         found.append(f"path: {path!r} isn't package:NAME==VERSION; name one exact version")
     if entry.get("status") == "ready" and not entry.get("sha256"):
         found.append(
-            f"sha256 is missing, and a package is only used when it is pinned; look at the file and take its hash with: "
+            "sha256 is missing, and a package is only used when pinned; look at the file and take its hash with: "
             f"pip download --no-deps {requirement} && sha256sum *.whl"
         )
     return found
@@ -216,8 +223,11 @@ def _duplicates(entries: Sequence[tuple[int, Any]]) -> list[str]:
     found = []
     for line, entry in entries:
         name = entry.get("teacher_id") if isinstance(entry, dict) else None
-        if isinstance(name, str) and seen.setdefault(name.lower(), line) != line:
+        if not isinstance(name, str):
+            continue
+        if name.lower() in seen:
             found.append(f"line {line}: teacher_id {name!r} is taken by line {seen[name.lower()]}; choose another")
+        seen.setdefault(name.lower(), line)
     return found
 
 

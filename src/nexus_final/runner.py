@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,12 +149,14 @@ class Runner:
         try:
             yield
         except (Interrupted, KeyboardInterrupt) as stop:
-            ctx.store.end_stage(stage.name, "interrupted", error=str(stop))
-            ctx.event("stage interrupted", reason=str(stop))
+            with _if_possible(ctx.log):
+                ctx.store.end_stage(stage.name, "interrupted", error=str(stop))
+                ctx.event("stage interrupted", reason=str(stop))
             raise
         except Exception as error:
-            ctx.store.end_stage(stage.name, "failed", error=f"{type(error).__name__}: {error}")
-            ctx.event("stage failed", error=f"{type(error).__name__}: {error}")
+            with _if_possible(ctx.log):
+                ctx.store.end_stage(stage.name, "failed", error=f"{type(error).__name__}: {error}")
+                ctx.event("stage failed", error=f"{type(error).__name__}: {error}")
             raise
 
 
@@ -247,4 +250,17 @@ def _recording_outcome(store: StateStore, log: logging.Logger) -> Iterator[None]
         log.info("the run ended early: %s", outcome, exc_info=isinstance(error, Exception))
         raise
     finally:
-        store.end_run(outcome)
+        with _if_possible(log):
+            store.end_run(outcome)
+
+
+@contextmanager
+def _if_possible(log: logging.Logger) -> Iterator[None]:
+    """For notes about an ending: on a full disk they fail as well, and must not hide why the run ended.
+
+    Without them the stage counts as killed, which resumes just the same.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        log.info("the ending could not be recorded: %s", error)

@@ -98,9 +98,7 @@ class StateStore:
             self._migrate()
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise UserError(
-                "state file", f"{path} can't be read ({error})", "put a good copy there, or start anew with --reset"
-            ) from error
+            raise _unusable(self.path, error) from error
         except UserError:
             self._db.close()
             raise
@@ -238,6 +236,14 @@ class StateStore:
         query = "SELECT at, kind, payload FROM event WHERE ?1 IS NULL OR kind=?1 ORDER BY id DESC LIMIT ?2"
         rows = self._rows(query, kind, limit)
         return [EventRow(row["at"], row["kind"], json.loads(row["payload"])) for row in reversed(rows)]
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> UserError:
+    if isinstance(error, sqlite3.OperationalError):  # the disk's fault, not the file's: nobody should reset for that
+        cure = "see that the disk has room and the folder is writable, then run the same command again"
+        return UserError("state file", f"{path} can't be opened ({error})", cure)
+    cure = "put a good copy there, or start anew with --reset"
+    return UserError("state file", f"{path} can't be read ({error})", cure)
 
 
 def _stage_row(row: sqlite3.Row) -> StageRow:

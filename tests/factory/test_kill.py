@@ -2,71 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from nexus.training.checkpoint import load_checkpoint, rng_state, save_checkpoint
+from tests.factory.zygote import TOY, Zygote, environment, running_zygote
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-TOY = HERE / "toy_pipeline.py"
-ARGUMENTS = ["--set", "train_tokens=6"]
+STEPS = ("--set", "train_tokens=6")
 KILLED = -signal.SIGKILL
-
-
-def environment() -> dict[str, str]:
-    clean = {key: value for key, value in os.environ.items() if key != "NEXUS_KILL_AT"}
-    return {**clean, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
-
-
-class Zygote:
-    """Starts runs of the toy pipeline as forked processes."""
-
-    def __init__(self) -> None:
-        pipe = subprocess.PIPE
-        command = [sys.executable, str(TOY), "--zygote"]
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment())
-
-    def run(
-        self, root: Path, kill_at: str = "", kill_after: float = 0, sleep: float = 0, arguments: tuple[str, ...] = ()
-    ) -> int:
-        """Run in `root` and return the exit status, -9 for killed."""
-        root.mkdir(parents=True, exist_ok=True)
-        env = {"NEXUS_KILL_AT": kill_at, "TOY_SLEEP": str(sleep)}
-        output = root.with_name(f"{root.name}.output")
-        request = {"argv": ["--root", str(root), *ARGUMENTS, *arguments], "env": env, "kill_after": kill_after}
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({**request, "output": str(output)}) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())["status"]
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
 def zygote():
-    made = Zygote()
-    yield made
-    made.close()
+    with running_zygote() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("uninterrupted") / "root"
-    assert zygote.run(root) == 0
+    assert zygote.run(root, *STEPS) == 0
     return release(root)
 
 
@@ -81,8 +42,8 @@ def leftovers(root: Path) -> list[Path]:
 @pytest.mark.parametrize("stage", ["cut", "train", "export"])
 @pytest.mark.parametrize("place", ["before", "ran", "done"])
 def test_killed_at_a_stage_boundary(zygote, uninterrupted, tmp_path, stage, place):
-    assert zygote.run(tmp_path / "root", kill_at=f"stage.{stage}.{place}") == KILLED
-    assert zygote.run(tmp_path / "root") == 0
+    assert zygote.run(tmp_path / "root", *STEPS, kill_at=f"stage.{stage}.{place}") == KILLED
+    assert zygote.run(tmp_path / "root", *STEPS) == 0
     assert release(tmp_path / "root") == uninterrupted
 
 
@@ -104,67 +65,88 @@ def test_killed_at_a_stage_boundary(zygote, uninterrupted, tmp_path, stage, plac
 )
 def test_killed_inside_a_write(zygote, uninterrupted, tmp_path, point):
     root = tmp_path / "root"
-    assert zygote.run(root, kill_at=point) == KILLED
-    assert zygote.run(root) == 0
+    assert zygote.run(root, *STEPS, kill_at=point) == KILLED
+    assert zygote.run(root, *STEPS) == 0
     assert release(root) == uninterrupted
     assert leftovers(root) == []
 
 
 def test_killed_again_and_again(zygote, uninterrupted, tmp_path):
-    """Every run dies at its 60th kill point (a checkpoint alone has about 20); each gets further than the one before, and the last one ends."""
+    """Every run dies at its 150th kill point (a checkpoint alone has 130); each gets further, and the last one ends."""
     root = tmp_path / "root"
     deaths = 0
-    while (status := zygote.run(root, kill_at="*:60")) != 0:
+    while (status := zygote.run(root, *STEPS, kill_at="*:150")) != 0:
         assert status == KILLED
         deaths += 1
-        assert deaths < 30, "the pipeline makes no progress"
+        assert deaths < 10, "the pipeline makes no progress"
     assert deaths >= 2
     assert release(root) == uninterrupted
 
 
-def test_killed_at_random_times(zygote, uninterrupted, tmp_path):
-    draw = random.Random(0)
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_random_times(zygote, uninterrupted, tmp_path, seed):
+    """The six steps alone take 0.3 s, so the first kill always hits."""
+    draw = random.Random(seed)
     root = tmp_path / "root"
-    killed = 0
-    for _ in range(12):
-        status = zygote.run(root, kill_after=draw.uniform(0.01, 0.4), sleep=0.02)
-        assert status in (0, KILLED)
-        killed += status == KILLED
-    assert killed > 0
-    assert zygote.run(root) == 0
-    assert release(root) == uninterrupted
-
-
-def test_killed_while_replacing_an_older_release(zygote, uninterrupted, tmp_path):
-    root = tmp_path / "root"
-    assert zygote.run(root) == 0
-    (root / "nexus-release-v1" / "card.txt").write_text("damaged")
-    assert zygote.run(root, kill_at="folder.between_renames") == KILLED
-    assert zygote.run(root) == 0
+    statuses = []
+    for _ in range(4):
+        run = zygote.start(root, *STEPS, sleep=0.05)
+        time.sleep(draw.uniform(0.01, 0.25))
+        run.signal(signal.SIGKILL)
+        statuses.append(run.end())
+    assert statuses[0] == KILLED
+    assert set(statuses) <= {0, KILLED}
+    assert zygote.run(root, *STEPS) == 0
     assert release(root) == uninterrupted
     assert leftovers(root) == []
 
 
+def test_killed_while_replacing_an_older_release(zygote, uninterrupted, tmp_path):
+    root = tmp_path / "root"
+    assert zygote.run(root, *STEPS) == 0
+    (root / "nexus-release-v1" / "card.txt").write_text("damaged")
+    assert zygote.run(root, *STEPS, kill_at="folder.between_renames") == KILLED
+    assert zygote.run(root, *STEPS) == 0
+    assert release(root) == uninterrupted
+    assert leftovers(root) == []
+
+
+STRIDES = {
+    "file.half_written": 1,
+    "file.written": 1,
+    "file.before_rename": 1,
+    "file.after_rename": 1,
+    "folder.written": 1,
+    "state.before_commit": 1,
+    "checkpoint.piece": 40,  # a checkpoint is written in 130 of them
+    "checkpoint.written": 1,
+    "checkpoint.sealed": 1,
+    "checkpoint.linked": 1,
+    "checkpoint.kept": 1,
+    "train.step": 1,
+}
+
+
 @pytest.mark.slow
-def test_killed_at_every_kill_point(zygote, uninterrupted, tmp_path):
-    """All of them, one run each, until a run has no more points to die at."""
-    number = 1
-    while True:
+@pytest.mark.parametrize("point", STRIDES)
+def test_killed_at_every_visit_of_a_kill_point(zygote, uninterrupted, tmp_path, point):
+    """First visit, second visit ... until a run never comes there so often and ends."""
+    number, status = 1, KILLED
+    while status == KILLED:
         root = tmp_path / str(number)
-        status = zygote.run(root, kill_at=f"*:{number}")
+        status = zygote.run(root, *STEPS, kill_at=f"{point}:{number}")
         if status == KILLED:
-            assert zygote.run(root) == 0
-        assert release(root) == uninterrupted, f"killed at point {number}"
-        if status == 0:
-            break
-        number += 1
-    assert number > 60
+            assert zygote.run(root, *STEPS) == 0
+        assert release(root) == uninterrupted, f"killed at {point}, visit {number}"
+        number += STRIDES[point]
+    assert status == 0
+    assert number > 2, "this point is never visited"
 
 
 def test_a_fresh_interpreter_resumes_too(uninterrupted, tmp_path):
     """Nothing of the above hangs on forking: whole new processes do the same."""
-    command = [sys.executable, str(TOY), "--root", str(tmp_path), *ARGUMENTS]
-    killed = subprocess.run(command, env={**environment(), "NEXUS_KILL_AT": "train.step:5"}, capture_output=True)
+    command = [sys.executable, str(TOY), "--root", str(tmp_path), *STEPS]
+    killed = subprocess.run(command, env=environment(NEXUS_KILL_AT="train.step:5"), capture_output=True)
     assert killed.returncode == KILLED
     resumed = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
@@ -175,16 +157,16 @@ def test_a_fresh_interpreter_resumes_too(uninterrupted, tmp_path):
 
 def test_a_different_seed_gives_different_weights(zygote, uninterrupted, tmp_path):
     """The comparison above can fail."""
-    assert zygote.run(tmp_path / "root", arguments=("--seed", "1")) == 0
+    assert zygote.run(tmp_path / "root", *STEPS, "--seed", "1") == 0
     assert release(tmp_path / "root")["weights.bin"] != uninterrupted["weights.bin"]
 
 
 def test_a_state_that_lags_behind_the_files_would_be_noticed(zygote, uninterrupted, tmp_path):
     """A checkpoint without its generators' states resumes to other weights: bit equality is no accident."""
     root = tmp_path / "root"
-    assert zygote.run(root, kill_at="train.step:5") == KILLED
+    assert zygote.run(root, *STEPS, kill_at="train.step:5") == KILLED
     path = root / "checkpoints" / "checkpoint_latest.pt"
     saved = load_checkpoint(path)
     save_checkpoint(path, {**saved, "rng": rng_state()})
-    assert zygote.run(root) == 0
+    assert zygote.run(root, *STEPS) == 0
     assert release(root)["weights.bin"] != uninterrupted["weights.bin"]

@@ -16,7 +16,7 @@ from nexus_final.errors import UserError
 from nexus_final.state import BlockRow, StateStore
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path):
     return tmp_path / "results" / "state.sqlite"
 

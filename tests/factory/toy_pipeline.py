@@ -1,17 +1,17 @@
 """A pipeline of three toy stages over the real engine, run as a process of its own by the fault tests.
 
     python toy_pipeline.py ARGUMENTS...     the real command line with these stages
-    python toy_pipeline.py --zygote         one JSON request a line: fork, run it, answer with how the child ended
+    python toy_pipeline.py --zygote         one JSON request a line: start (fork a run), ended, wait; see zygote.py
 
-The zygote has torch imported and started no thread; its children are real processes that die real deaths, without paying
-two seconds of imports each.
+The zygote has torch imported and started no thread; its children are real processes that die real deaths, without
+paying two seconds of imports each.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import resource
 import sys
 import time
 from pathlib import Path
@@ -34,6 +34,7 @@ from nexus_final.config import RunConfig
 from nexus_final.runner import Context, Estimate, Stage
 
 BLOCKS = 3
+WIDTH = 512  # a checkpoint of 100 kB: larger than the state file, small enough for the sweep
 
 
 class Cut(Stage):
@@ -76,7 +77,7 @@ class Train(Stage):
 
     def run(self, ctx: Context) -> list[Path]:
         seed_everything(ctx.config.seed)
-        self.model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.2), nn.Linear(16, 8))
+        self.model = nn.Sequential(nn.Linear(8, WIDTH), nn.Dropout(0.2), nn.Linear(WIDTH, 8))
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-2)
         self.step = 0
         if ctx.resuming and has_checkpoint(ctx.paths.checkpoint_latest):
@@ -146,22 +147,28 @@ def zygote() -> None:
     weight.grad = torch.zeros(1)
     torch.optim.AdamW([weight]).step()  # the first step imports half of torch; pay for it once
     for line in sys.stdin:
-        request = json.loads(line)
+        print(json.dumps(_answer(json.loads(line))), flush=True)
+
+
+def _answer(request: dict) -> dict:
+    if request["op"] == "start":
         child = os.fork()
         if child == 0:
             _child(request)
-        if request.get("kill_after"):
-            time.sleep(request["kill_after"])
-            os.kill(child, signal.SIGKILL)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps({"pid": child, "status": status}), flush=True)
+        return {"pid": child}
+    if request["op"] == "ended":  # a look that leaves the child's status to be waited for
+        return {"ended": os.waitid(os.P_PID, request["pid"], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None}
+    return {"status": os.waitstatus_to_exitcode(os.waitpid(request["pid"], 0)[1])}
 
 
 def _child(request: dict) -> None:
-    with open(request["output"], "w") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
-    os.environ.update(request.get("env", {}))
+    names = [request["terminal"] or os.devnull, request["terminal"] or request["output"]]
+    names.append(request["terminal"] or request["errors"])
+    for number, name in enumerate(names):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT, 0o644), number)
+    os.environ.update(request["env"])
+    if request["limit"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["limit"], request["limit"]))
     status = 1
     try:
         status = main(request["argv"], build_stages)

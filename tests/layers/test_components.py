@@ -78,7 +78,7 @@ def test_groups_must_divide_the_width():
 @BOTH
 def test_swiglu_equals_separate_matrices(dtype):
     ours = SwiGLU(4, 6).to(dtype)
-    theirs = LlamaMLP(LlamaConfig(hidden_size=4, intermediate_size=6)).to(dtype)
+    theirs = LlamaMLP(LlamaConfig(hidden_size=4, intermediate_size=6, num_attention_heads=1)).to(dtype)
     gate, up = ours.gate_up_proj.weight.detach().split(6)
     theirs.load_state_dict(
         {"gate_proj.weight": gate, "up_proj.weight": up, "down_proj.weight": ours.down_proj.weight.detach()}

@@ -60,7 +60,9 @@ def test_a_fraction_leaves_the_other_channels_alone():
     close(turned[..., [0, 1, 4, 5]], quarter)
 
 
-@pytest.mark.parametrize("move", [lambda m: m.to(torch.bfloat16), lambda m: m.double(), lambda m: m.to_empty(device="cpu")])
+@pytest.mark.parametrize(
+    "move", [lambda m: m.to(torch.bfloat16), lambda m: m.double(), lambda m: m.to_empty(device="cpu")]
+)
 def test_moving_the_module_keeps_the_frequencies(move):
     before = RotaryEmbedding(16).inv_freq
     assert torch.equal(move(RotaryEmbedding(16)).inv_freq, before)

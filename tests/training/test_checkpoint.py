@@ -28,7 +28,7 @@ from nexus.training.checkpoint import (
 )
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path) -> Path:
     return tmp_path / "checkpoints" / "checkpoint_latest.pt"
 

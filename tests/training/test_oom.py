@@ -35,7 +35,7 @@ class Net:
         return [p.grad for p in self.model.parameters()]
 
 
-@pytest.fixture()
+@pytest.fixture
 def samples() -> torch.Tensor:
     return torch.randn(11, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 

@@ -60,7 +60,7 @@ def look(new: Tensor, cached: Tensor | None, window: int | None, sinks: int, rag
         mask, causal = _mask(new, known, window, sinks, ragged).unsqueeze(1), False
     if cached is None or window is None:
         return Visibility(mask, causal, None, known)
-    return Visibility(mask, causal, *_kept(known, window, sinks))
+    return Visibility(mask, causal, *_kept(known, window, sinks, ragged))
 
 
 def _mask(new: Tensor, known: Tensor, window: int | None, sinks: int, ragged: bool) -> Tensor:
@@ -76,13 +76,16 @@ def _mask(new: Tensor, known: Tensor, window: int | None, sinks: int, ragged: bo
     return seen
 
 
-def _kept(known: Tensor, window: int, sinks: int) -> tuple[Tensor, Tensor]:
+def _kept(known: Tensor, window: int, sinks: int, ragged: bool) -> tuple[Tensor, Tensor]:
     """Columns and positions that a windowed cache keeps: one slot per sink, then the last ``window`` keys."""
     first = torch.arange(sinks, device=known.device)
     match = known.unsqueeze(1) == first[:, None]  # (B, sinks, K)
     sink_positions = torch.where(match.any(-1), first, EMPTY)
-    last = known[:, known.shape[1] - window :]
-    columns = torch.arange(known.shape[1] - window, known.shape[1], device=known.device).expand_as(last)
+    if ragged:  # padding may lie between cached and new keys, so count real ones only
+        columns = (known != EMPTY).byte().argsort(dim=1, stable=True)[:, known.shape[1] - window :]
+    else:
+        columns = torch.arange(known.shape[1] - window, known.shape[1], device=known.device).expand(known.shape[0], -1)
+    last = known.gather(1, columns)
     # A sink is seen through its slot only, so that no key is counted twice.
     positions = torch.cat((sink_positions, torch.where(last < sinks, EMPTY, last)), dim=1)
     keep = torch.cat((match.long().argmax(-1), columns), dim=1)

@@ -37,7 +37,8 @@ class RotaryEmbedding(nn.Module):
     def _frequencies(self, device: torch.device | None) -> Tensor:
         exponent = torch.arange(0, self.turning, 2, dtype=torch.float32, device=device) / max(self.turning, 1)
         still = torch.zeros((self.head_dim - self.turning) // 2, device=device, dtype=torch.float32)
-        return torch.cat((self.theta**-exponent, still))
+        # 1 / theta^e rather than theta^-e: the last bit matters at position 100,000, and this is what teachers learnt with.
+        return torch.cat((1.0 / self.theta**exponent, still))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # Made anew after each move: `.to(bfloat16)` would round the frequencies, `.to_empty()` would lose them.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.layers.components.rms_norm import GatedRMSNorm
+from nexus.layers.ssm.causal_conv import causal_conv_silu
 from nexus.layers.ssm.ssd import ssd_chunked, ssd_step
 
 
@@ -96,7 +97,7 @@ class Mamba2(nn.Module):
         z, xbc, dt = self.in_proj(u).split([self.d_inner, self.conv_dim, self.n_heads], dim=-1)
         if mask is not None:
             xbc = xbc * mask.unsqueeze(-1)
-        xbc, conv_state = self._convolve(xbc, None if state is None else state.conv)
+        xbc, conv_state = self._convolve(xbc, None if state is None else state.conv, mask)
         x, b, c = xbc.split([self.d_inner, self.n_groups * self.d_state, self.n_groups * self.d_state], dim=-1)
         dt = F.softplus(dt + self.dt_bias)  # (B, T, H)
         if mask is not None:
@@ -105,18 +106,17 @@ class Mamba2(nn.Module):
         out = self.out_proj(self.norm(y, z))
         return out, None if state is None else Mamba2State(ssm_state, conv_state)
 
-    def _convolve(self, xbc: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Causal depthwise convolution and SiLU, as ``d_conv`` shifted products: no transposes, no im2col."""
+    def _convolve(self, xbc: Tensor, before: Tensor | None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Causal depthwise convolution and SiLU over the new inputs and those kept from before."""
         length = xbc.shape[1]
         padded = F.pad(xbc, (0, 0, self.d_conv - 1, 0)) if before is None else torch.cat((before, xbc), dim=1)
-        taps = self.conv_weight.unbind(1)
+        if before is not None and mask is not None:
+            padded = _close_gap(padded, (~mask).sum(1), self.d_conv - 1)
         if length == 1:
-            mixed = (padded * self.conv_weight.t()).sum(1, keepdim=True) + self.conv_bias
+            mixed = F.silu((padded * self.conv_weight.t()).sum(1, keepdim=True) + self.conv_bias)
         else:
-            mixed = torch.addcmul(self.conv_bias, padded[:, :length], taps[0])
-            for shift in range(1, self.d_conv):
-                mixed = torch.addcmul(mixed, padded[:, shift : shift + length], taps[shift])
-        return F.silu(mixed), padded[:, length:]
+            mixed = causal_conv_silu(padded, self.conv_weight, self.conv_bias)
+        return mixed, padded[:, length:]
 
     def _scan(self, x: Tensor, b: Tensor, c: Tensor, dt: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Selective scan of ``x`` (B, T, d_inner) with the skip ``D x``; returns y (B, T, d_inner) and the state."""
@@ -129,3 +129,14 @@ class Mamba2(nn.Module):
         else:
             y, state = ssd_chunked(x * dt.unsqueeze(-1), log_decay, b, c, self.chunk_size, state)
         return torch.addcmul(y, x, self.D.unsqueeze(-1)).flatten(-2), state
+
+
+def _close_gap(padded: Tensor, gap: Tensor, width: int) -> Tensor:
+    """Move the first ``width`` columns of each row (B, T, C) right, over the padding: next to what goes on from them.
+
+    Args:
+        gap: (B,) columns of padding after those ``width``.
+    """
+    columns = torch.arange(padded.shape[1], device=padded.device)
+    source = torch.where(columns < gap.unsqueeze(1) + width, columns - gap.unsqueeze(1), columns).clamp(min=0)
+    return padded.gather(1, source.unsqueeze(-1).expand_as(padded))

@@ -7,18 +7,20 @@ more than switching off as many others of the same kinds in the same layers. Shu
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
+from nexus.core.state_space import HybridLM
 from nexus_final.profiling.components import Calibration, Columns, Part, Site, head_columns, switched_off
-from nexus_final.profiling.probe import Probe
+from nexus_final.profiling.probe import Measured, Probe
 
-Tick = Callable[[float], None]
+Tick = Callable[[float], None]  # told after each measurement which part of a full pass it cost
+Units = Mapping[Site, Sequence[int]]  # heads and channels by layer and kind
 REQUIRED_RATIO = 5.0
-MAX_SHARE_OF_SITE = 0.5  # of one layer's heads or channels in the circuit, so that as many are left to draw from
+MAX_SHARE_OF_SITE = 0.125  # of one layer's heads or groups in the circuit, so that a random set seldom holds much of it
 
 
 class Component(NamedTuple):
@@ -32,12 +34,13 @@ class Component(NamedTuple):
 class Groups:
     """The components of a model: its heads, and its channels in groups of ``size`` by falling score."""
 
-    def __init__(self, probe: Probe, calibration: Calibration, size: int) -> None:
-        self.model, self.calibration = probe.model, calibration
-        self.size = min(size, calibration.channels.shape[1])
+    def __init__(self, model: HybridLM, calibration: Calibration, size: int) -> None:
+        self.model, self.calibration = model, calibration
+        self.widths: dict[Part, int] = {"attention": calibration.heads.shape[1], "mlp": calibration.channels.shape[1]}
+        self.size = min(size, max(1, self.widths["mlp"] // 8))  # enough groups for one to stand out
         self.order = calibration.channels.argsort(dim=1, descending=True, stable=True)
         self.scores: dict[Component, float] = {}
-        for layer in range(len(probe.blocks)):
+        for layer in range(model.config.n_layers):
             for index, score in enumerate(calibration.heads[layer].tolist()):
                 self.scores[Component(layer, "attention", index)] = score
             ranked = calibration.channels[layer][self.order[layer]].split(self.size)
@@ -50,7 +53,7 @@ class Groups:
             return [component.index]
         return self.order[component.layer].split(self.size)[component.index].tolist()  # type: ignore[no-any-return]
 
-    def columns(self, units: Mapping[Site, Sequence[int]]) -> Columns:
+    def columns(self, units: Units) -> Columns:
         """Columns of the linear maps that the given heads and channels feed."""
         device = self.model.device
         return {
@@ -66,77 +69,65 @@ class Groups:
         return units
 
 
-def damage(probe: Probe, groups: Groups, units: Mapping[Site, Sequence[int]], base: float, tick: Tick) -> float:
-    """The rise of the loss in nats a token when these heads and channels carry their means."""
+def switched(probe: Probe, groups: Groups, units: Units, tick: Tick) -> Measured:
+    """Loss, and KL to the probe's reference, when these heads and channels carry their means."""
     with switched_off(groups.model, groups.columns(units), groups.calibration.means) as layer:
-        loss = probe.measure(probe.resume(layer)).loss
+        found = probe.measure(probe.resume(layer))
     tick(1 - layer / len(probe.blocks))
-    return loss - base
+    return found
 
 
-def layer_damage(probe: Probe, groups: Groups, base: float, tick: Tick) -> dict[Part, list[float]]:
-    """The rise of the loss when one layer's attention, or one layer's MLP, always says its mean."""
-    parts: dict[Part, int] = {"attention": groups.calibration.heads.shape[1], "mlp": groups.calibration.channels.shape[1]}
-    layers = range(len(probe.blocks))
-    return {
-        part: [damage(probe, groups, {(layer, part): list(range(width))}, base, tick) for layer in layers]
-        for part, width in parts.items()
-    }
+def switch_off_layers(probe: Probe, groups: Groups, tick: Tick) -> dict[Part, list[Measured]]:
+    """What happens when one layer's attention, or one layer's MLP, always says its mean."""
+    layers, widths = range(len(probe.blocks)), groups.widths
+    return {p: [switched(probe, groups, {(i, p): range(widths[p])}, tick) for i in layers] for p in widths}
 
 
-def candidates(groups: Groups, part: Part, count: int) -> list[Component]:
-    """The components of one kind with the highest scores, the best first."""
-    of_kind = [component for component in groups.scores if component.part == part]
-    return sorted(of_kind, key=lambda component: -groups.scores[component])[:count]
+def candidates(groups: Groups, part: Part, per_layer: int) -> list[Component]:
+    """The ``per_layer`` components of one kind with the highest scores in each layer, from the first layer up."""
+    found = []
+    for layer in range(groups.model.config.n_layers):
+        here = [c for c in groups.scores if c.part == part and c.layer == layer]
+        found += sorted(here, key=lambda c: -groups.scores[c])[:per_layer]
+    return found
 
 
-def choose_circuit(groups: Groups, rises: Mapping[Component, float], share: float) -> list[Component]:
-    """The components with the largest measured rise: ``share`` of the heads and of the MLP groups, at least one each.
+def choose_circuit(groups: Groups, effects: Mapping[Component, float], share: float) -> list[Component]:
+    """The components with the largest measured effect: ``share`` of all heads and of all MLP groups, at least one each.
 
-    At most `MAX_SHARE_OF_SITE` of a layer's heads or groups are taken, and only what does hurt.
+    Only measured ones can be chosen, and at most `MAX_SHARE_OF_SITE` of a layer's heads or groups (but one).
     """
     chosen: list[Component] = []
-    parts: tuple[Part, Part] = ("attention", "mlp")
-    for part in parts:
-        of_kind = [component for component in groups.scores if component.part == part]
-        per_site = max(1, int(MAX_SHARE_OF_SITE * len(of_kind) / groups.calibration.heads.shape[0]))
-        wanted = max(1, round(share * len(of_kind)))
-        taken: list[Component] = []
-        for component in sorted((c for c in of_kind if rises.get(c, 0) > 0), key=lambda c: -rises[c]):
-            if len(taken) < wanted and sum(c.layer == component.layer for c in taken) < per_site:
-                taken.append(component)
-        chosen += taken
+    for part in groups.widths:
+        total = sum(c.part == part for c in groups.scores)
+        per_layer = max(1, int(MAX_SHARE_OF_SITE * total / groups.model.config.n_layers))
+        if total < 2 * groups.model.config.n_layers:
+            continue  # one head a layer: there is no other of its kind to compare with
+        wanted, taken = max(1, round(share * total)), Counter[int]()
+        for component in sorted((c for c in effects if c.part == part), key=lambda c: -effects[c]):
+            if taken.total() < wanted and taken[component.layer] < per_layer:
+                taken[component.layer] += 1
+                chosen.append(component)
     return chosen
 
 
-def random_set(groups: Groups, circuit: Mapping[Site, Sequence[int]], generator: torch.Generator) -> dict[Site, list[int]]:
-    """As many heads and channels in the same layers, drawn evenly from those outside the circuit."""
-    drawn: dict[Site, list[int]] = {}
-    for site, inside in circuit.items():
-        width = (groups.calibration.heads if site[1] == "attention" else groups.calibration.channels).shape[1]
-        outside = sorted(set(range(width)) - set(inside))
-        if len(outside) < len(inside):
-            raise ValueError(f"circuit: {len(inside)} of {width} units of {site} leave too few to compare with; lower share")
-        drawn[site] = [outside[i] for i in _permutation(len(outside), generator)[: len(inside)]]
-    return drawn
+def random_set(groups: Groups, circuit: Units, generator: torch.Generator) -> dict[Site, list[int]]:
+    """As many heads and channels of the same kinds in the same layers, drawn evenly.
 
-
-def shuffled_set(groups: Groups, circuit: Mapping[Site, Sequence[int]], generator: torch.Generator) -> dict[Site, list[int]]:
-    """What the circuit would be had its scores been shuffled within each layer and kind: as many units, any of them."""
-    widths = {"attention": groups.calibration.heads.shape[1], "mlp": groups.calibration.channels.shape[1]}
-    return {site: _permutation(widths[site[1]], generator)[: len(inside)] for site, inside in circuit.items()}
-
-
-def _permutation(n: int, generator: torch.Generator) -> list[int]:
-    found: Tensor = torch.randperm(n, generator=generator)
-    return found.tolist()  # type: ignore[no-any-return]
+    Drawn from all of the layer, members of the circuit not left out. That is the stricter comparison, and it makes a
+    circuit chosen by shuffled scores one more draw of the very same kind, so that it passes by luck only.
+    """
+    return {
+        site: torch.randperm(groups.widths[site[1]], generator=generator)[: len(units)].tolist()
+        for site, units in circuit.items()
+    }
 
 
 def verdict(circuit: float, random: Sequence[float]) -> dict[str, Any]:
     """Judge a damage against those of random sets: at least `REQUIRED_RATIO` times their median, and above them all.
 
-    The second part matters where random sets hardly hurt: five times nothing is nothing. A median of zero or less has no
-    ratio (None) and passes if the damage is above zero and above all.
+    The second part matters where random sets hardly hurt: five times nothing is nothing. A median of zero or less has
+    no ratio (None); then the damage passes if it is above zero and above all.
     """
     median = statistics.median(random)
     ratio = circuit / median if median > 0 else None
@@ -160,20 +151,23 @@ def honest_test(
 
     Returns:
         ``passed``: the circuit passes :func:`verdict` and no shuffle does; ``circuit``, ``shuffled``: verdicts;
-        ``random``: the damages of the random sets with ``median`` and ``max``; ``by_part``: damage of the circuit's heads
-        and of its channels alone; all in nats a token.
+        ``random``: the damages of the random sets with ``median`` and ``max``; ``by_part``: damage of the circuit's
+        heads alone and of its channels alone; all in nats a token.
     """
     base = probe.measure(probe.start()).loss
     tick(1)
+
+    def damage(units: Units) -> float:
+        return switched(probe, groups, units, tick).loss - base
+
     generator = torch.Generator().manual_seed(seed)
     units = groups.collect(circuit)
-    whole = damage(probe, groups, units, base, tick)
-    by_part = {
-        part: damage(probe, groups, {s: u for s, u in units.items() if s[1] == part}, base, tick)
-        for part in sorted({site[1] for site in units})
-    }
-    random = [damage(probe, groups, random_set(groups, units, generator), base, tick) for _ in range(n_random)]
-    shuffles = [damage(probe, groups, shuffled_set(groups, units, generator), base, tick) for _ in range(n_shuffles)]
+    whole = damage(units)
+    parts = sorted({site[1] for site in units})
+    by_part = {part: damage({site: found for site, found in units.items() if site[1] == part}) for part in parts}
+    random = [damage(random_set(groups, units, generator)) for _ in range(n_random)]
+    # Scores shuffled within each layer and kind choose any units of it, as many as the true ones did.
+    shuffles = [damage(random_set(groups, units, generator)) for _ in range(n_shuffles)]
     own, shuffled = verdict(whole, random), [verdict(value, random) for value in shuffles]
     return {
         "passed": own["passed"] and not any(one["passed"] for one in shuffled),
@@ -183,6 +177,6 @@ def honest_test(
         "by_part": by_part,
         "random": {"n": n_random, "median": statistics.median(random), "max": max(random), "damage": random},
         "shuffled": shuffled,
-        "drawn_from": "heads and channels outside the circuit, as many in each layer and of each kind",
+        "drawn_from": "the same layers, as many of each kind; members of the circuit not left out",
         "seed": seed,
     }

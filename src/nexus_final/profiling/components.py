@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,17 +82,18 @@ class Calibration:
 @torch.no_grad()
 def calibrate(probe: Probe) -> Calibration:
     """Score every component from one full pass over the probe's text."""
-    seen = {site: _Moments() for site in sites(probe.model)}
+    size = probe.model.config.head_dim
+    seen = {site: _Moments(size if site[1] == "attention" else 0) for site in sites(probe.model)}
     with ExitStack() as stack:
         for site, moments in seen.items():
             stack.callback(way_back(probe.model, site).register_forward_pre_hook(moments.add).remove)
         last = probe.start()
     streams = [*probe.layer_inputs(), last]
-    scale = torch.stack([stream[:, KEPT:].pow(2).sum(-1).mean().sqrt() for stream in streams[:-1]])
-    cosines = [torch.cosine_similarity(a[:, KEPT:], b[:, KEPT:], dim=-1).mean() for a, b in _pairs(streams)]
-    size = probe.model.config.head_dim
+    # The median, because a few tokens carry activations hundreds of times as large as all others.
+    scale = torch.stack([stream[:, KEPT:].norm(dim=-1).median() for stream in streams[:-1]])
+    cosines = [torch.cosine_similarity(a[:, KEPT:], b[:, KEPT:], dim=-1).mean() for a, b in pairwise(streams)]
     layers = range(probe.model.config.n_layers)
-    heads = [_head_sizes(way_back(probe.model, (i, "attention")), seen[i, "attention"], size) for i in layers]
+    heads = [_head_sizes(way_back(probe.model, (i, "attention")), seen[i, "attention"]) for i in layers]
     channels = [_channel_sizes(way_back(probe.model, (i, "mlp")), seen[i, "mlp"]) for i in layers]
     return Calibration(
         influence=1 - torch.stack(cosines),
@@ -101,32 +103,34 @@ def calibrate(probe: Probe) -> Calibration:
     )
 
 
-def _pairs(streams: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(streams[:-1], streams[1:], strict=True)
-
-
 class _Moments:
-    """The inputs of a linear map over one pass: their mean, and themselves around it until they are asked for."""
+    """Mean, and moments around it, of the inputs of one linear map during one pass."""
 
-    mean: Tensor
-    centred: Tensor  # (tokens, columns)
+    mean: Tensor  # (columns,)
+    variance: Tensor  # (columns,)
+    covariance: Tensor  # (H, size, size), of each head's columns; empty for an MLP
+
+    def __init__(self, head_dim: int) -> None:
+        self.head_dim = head_dim
 
     def add(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         rows = args[0][:, KEPT:].flatten(0, 1)
         self.mean = rows.mean(0)
-        self.centred = rows - self.mean
+        centred = rows - self.mean
+        self.variance = centred.pow(2).mean(0)
+        if self.head_dim:
+            z = centred.unflatten(-1, (-1, self.head_dim)).transpose(0, 1)  # (H, N, size)
+            self.covariance = z.transpose(1, 2) @ z / z.shape[1]
 
 
-def _head_sizes(linear: nn.Linear, moments: _Moments, size: int) -> Tensor:
-    """Root mean square over tokens of |W_h (z_h - mean)| for each head, through the heads' covariances."""
-    z = moments.centred.unflatten(-1, (-1, size))  # (N, H, size)
-    covariance = torch.einsum("nhi,nhj->hij", z, z) / len(z)
-    weight = linear.weight.unflatten(-1, (-1, size))  # (D, H, size)
-    return torch.einsum("dhi,hij,dhj->h", weight, covariance, weight).clamp(min=0).sqrt()
+def _head_sizes(linear: nn.Linear, moments: _Moments) -> Tensor:
+    """Root mean square over tokens of |W_h (z_h - mean)| for each head: trace(W_h C_h W_h') under the root."""
+    weight = linear.weight.unflatten(-1, (-1, moments.head_dim)).permute(1, 0, 2)  # (H, D, size)
+    return ((weight @ moments.covariance) * weight).sum((1, 2)).clamp(min=0).sqrt()
 
 
 def _channel_sizes(linear: nn.Linear, moments: _Moments) -> Tensor:
-    return moments.centred.pow(2).mean(0).sqrt() * linear.weight.norm(dim=0)
+    return moments.variance.sqrt() * linear.weight.norm(dim=0)
 
 
 def head_columns(model: HybridLM, heads: Sequence[int] | Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Which layers need to see far, and which few should therefore stay attention in a linear-time student.
 
-The one idea: give a layer a short window and see how far the model's distributions move. Layers stand in for each other,
-so the few that stay are chosen together: starting from windows everywhere, open the layer that wins back most.
+The one idea: give a layer a short window and see how far the model's distributions move. Layers stand in for each
+other, so the few that stay are chosen together: starting from windows everywhere, open the layer that wins back most.
 """
 
 from __future__ import annotations

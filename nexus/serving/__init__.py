@@ -1,0 +1,1 @@
+"""Living with a release: chat sessions, and the terminal they run in."""
