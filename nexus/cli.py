@@ -1,7 +1,6 @@
 """The `nexus` command: parses and calls, no logic."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -12,6 +12,7 @@ from nexus.inference.text import TextTokenizer
 from tests.numerics import randomise
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+END_TEXT = "<|im_end|>"
 PRINTABLE = ord("~") - ord("!") + 1  # ids 0 to 93 of the tokenizer below are these characters
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"

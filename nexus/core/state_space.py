@@ -168,6 +168,15 @@ class HybridBackbone(NexusModule):
         kinds = zip(self.config.layers, self.windows(), strict=True)
         return {window for kind, window in kinds if kind == "A" or (kind == "W" and window)}
 
+    def _seen(self, state: LMState) -> dict[int, Tensor]:
+        """Positions of the state's cached keys, if it was made with the windows in use now."""
+        if state.seen.keys() != self._attending():
+            raise ValueError(
+                f"state: made with windows {sorted(state.seen)} (0: everything), the model now uses "
+                f"{sorted(self._attending())}; read the text again after set_window"
+            )
+        return state.seen
+
     def _scene(self, x: Tensor, state: LMState | None, mask: Tensor | None) -> tuple[_Scene, LMState | None]:
         """Positions, angles and visibility of the new tokens, and the state's bookkeeping after them."""
         start = torch.zeros(1, dtype=torch.long, device=x.device) if state is None else state.next_position
@@ -182,7 +191,7 @@ class HybridBackbone(NexusModule):
             ragged = True
             positions = torch.where(mask, start.unsqueeze(1) + mask.long().cumsum(1) - 1, EMPTY)
             following = start + mask.sum(1)
-        cached = {} if state is None else state.seen
+        cached = {} if state is None else self._seen(state)
         sights = {w: look(positions, cached.get(w), w or None, self.config.sinks, ragged) for w in self._attending()}
         scene = _Scene(self.rotary(positions.clamp(min=0), x.dtype), sights, mask)
         if state is None:

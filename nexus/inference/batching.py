@@ -1,7 +1,7 @@
 """Rows of different length in one batch: ids padded on the left, states taken apart, copied and put together.
 
-The one idea: a state is nothing but tensors with one row a text, so rows that were read apart can go on together; caches
-of different length are filled up on the left with slots that hold nothing.
+The one idea: a state is nothing but tensors with one row a text, so rows that were read apart can go on together;
+caches of different length are filled up on the left with slots that hold nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,8 @@ def shared_prefix(rows: Sequence[Sequence[int]]) -> int:
     """How many first ids all rows have in common, at least one of each left over; 0 for fewer than two rows."""
     if len(rows) < 2:
         return 0
-    first, last = min(rows), max(rows)  # all others lie between them in dictionary order
+    lists = [list(row) for row in rows]
+    first, last = min(lists), max(lists)  # all others lie between them in dictionary order
     common = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return min(common, min(map(len, rows)) - 1)
 

@@ -17,10 +17,10 @@ from nexus.core.base import ConfigError, fault
 from nexus.core.files import atomic_file, atomic_write_text
 from nexus.core.hybrid_config import HybridConfig
 from nexus.core.state_space import HybridLM
+from nexus.core.windows import settle_window
 from nexus.inference.hf_config import CONFIG_FILE
 from nexus.inference.safetensors_folder import SINGLE
 from nexus.inference.weight_layouts import GRANITE, LLAMA, Layout, to_hf
-from nexus.layers.ssm import WindowedMamba2
 
 LayoutName = Literal["auto", "granite", "llama"]
 TOKENIZER_FILES = (
@@ -51,13 +51,14 @@ def save_hf_folder(
     Raises:
         ValueError: the layout can't hold this model, or there is no tokenizer in ``tokenizer_folder``.
     """
-    config, folder = model.config, Path(folder)
     target = _target(model, layout)
+    if "W" in model.config.layers:
+        model = settle_window(model, 0)  # 'W' layers without a window are 'M' layers
+    config, folder = model.config, Path(folder)
     special = {} if tokenizer_folder is None else _special_ids(Path(tokenizer_folder))
     tensors = to_hf(model.state_dict(), config, target)
     if config.qkv_bias:
         tensors |= _zero_output_biases(tensors, config)
-    tensors |= _with_gains(tensors, model)
     text = json.dumps(_config_json(config, target) | special | _dtype_json(model.dtype), indent=2) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     if tokenizer_folder is not None:
@@ -188,17 +189,6 @@ def _zero_output_biases(tensors: dict[str, Tensor], config: HybridConfig) -> dic
     like = tensors["model.embed_tokens.weight"]
     names = [f"model.layers.{i}.self_attn.o_proj.bias" for i, kind in enumerate(config.layers) if kind == "A"]
     return {name: like.new_zeros(config.d_model) for name in names}
-
-
-def _with_gains(tensors: dict[str, Tensor], model: HybridLM) -> dict[str, Tensor]:
-    """The output projections of 'W' layers that have a learnt gain for "no window", with that gain multiplied in."""
-    scaled: dict[str, Tensor] = {}
-    for i, block in enumerate(model.backbone.blocks):
-        if isinstance(block.mixer, WindowedMamba2) and block.mixer.choices:
-            gain = block.mixer.mamba_gain.detach()[block.mixer.choices.index(0)]
-            names = [f"model.layers.{i}.mamba.out_proj.{part}" for part in ("weight", "bias")]
-            scaled |= {name: tensors[name] * gain for name in names if name in tensors}
-    return scaled
 
 
 def _special_ids(source: Path) -> dict[str, Any]:

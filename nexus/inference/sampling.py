@@ -1,8 +1,9 @@
 """Choosing the next token: greedy, or by chance within limits.
 
 The one idea: every row of a batch draws from a random generator of its own, so an answer does not depend on which
-other prompts happened to share the batch. Sources: top-k Fan et al. 2018 (arXiv:1805.04833), top-p Holtzman et al. 2019
-(arXiv:1904.09751), min-p Nguyen et al. 2024 (arXiv:2407.01082), repetition penalty Keskar et al. 2019 (arXiv:1909.05858).
+other prompts happened to share the batch. Sources: top-k Fan et al. 2018 (arXiv:1805.04833), top-p Holtzman et al.
+2019 (arXiv:1904.09751), min-p Nguyen et al. 2024 (arXiv:2407.01082), repetition penalty Keskar et al. 2019
+(arXiv:1909.05858).
 """
 
 import math

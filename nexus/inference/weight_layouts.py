@@ -20,7 +20,6 @@ class Layout:
     Attributes:
         name: what it is called in messages.
         final_norm, mlp_norm, gate_up, down: module names (``gate_up`` one for a fused matrix, two for separate ones).
-        kinds: layer kinds that it can hold.
     """
 
     name: str
@@ -28,19 +27,15 @@ class Layout:
     mlp_norm: str
     gate_up: tuple[str, ...]
     down: str
-    kinds: str
 
 
-LLAMA = Layout(
-    "llama", "norm", "post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj", kinds="A"
-)
+LLAMA = Layout("llama", "norm", "post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj")
 GRANITE = Layout(
     "granitemoehybrid", "norm", "post_attention_layernorm", ("shared_mlp.input_linear",), "shared_mlp.output_linear",
-    kinds="AM",
 )  # fmt: skip
 BAMBA = Layout(
     "bamba", "final_layernorm", "pre_ff_layernorm", ("feed_forward.gate_proj", "feed_forward.up_proj"),
-    "feed_forward.down_proj", kinds="AM",
+    "feed_forward.down_proj",
 )  # fmt: skip
 
 QKV = tuple(f"self_attn.{name}_proj" for name in "qkv")
@@ -59,10 +54,7 @@ MAMBA_BIASES = ("in_proj.bias", "out_proj.bias")
 
 
 def name_table(config: HybridConfig, layout: Layout) -> dict[str, tuple[str, ...]]:
-    """Each parameter of ours and the tensors that are stacked (along the first dimension) to make it.
-
-    'W' layers stand for their state-space path alone: the attention of their window has no place in any layout.
-    """
+    """Each parameter of ours and the tensors that are stacked (along the first dimension) to make it."""
     table: dict[str, tuple[str, ...]] = {
         "embed.weight": ("model.embed_tokens.weight",),
         "backbone.norm.weight": (f"model.{layout.final_norm}.weight",),
@@ -87,9 +79,9 @@ def _block_names(config: HybridConfig, layout: Layout, kind: str) -> dict[str, t
         for part in ("weight", "bias") if config.qkv_bias else ("weight",):
             names[f"mixer.qkv_proj.{part}"] = tuple(f"{name}.{part}" for name in QKV)
         return names
-    mixer = "mixer.mamba" if kind == "W" else "mixer"
+    assert kind == "M", "the window of a 'W' layer has no place in any layout"
     mamba = MAMBA_NAMES | ({name: name for name in MAMBA_BIASES} if config.ssm_bias else {})
-    return names | {f"{mixer}.{ours}": (f"mamba.{theirs}",) for ours, theirs in mamba.items()}
+    return names | {f"mixer.{ours}": (f"mamba.{theirs}",) for ours, theirs in mamba.items()}
 
 
 def hf_views(state: Mapping[str, Tensor], config: HybridConfig, layout: Layout) -> Iterator[tuple[str, Tensor]]:

@@ -1,7 +1,7 @@
 """`nexus chat`: a conversation in the terminal, or one answer for a pipe.
 
-The one idea: Ctrl+C belongs to the answer, Ctrl+D to the program. Answers go to stdout and everything else to stderr, so
-that a pipe carries answers only.
+The one idea: Ctrl+C belongs to the answer, Ctrl+D to the program. Answers go to stdout and everything else to
+stderr, so that a pipe carries answers only.
 """
 
 import os

@@ -107,7 +107,7 @@ class ChatSession:
         length = memory.length - len(memory.unread) + len(unread)
         most = self.release.model.config.max_seq_length
         if length >= most:
-            raise ValueError(f"conversation: {length} tokens fill the model's {most}; say less, or /reset to start anew")
+            raise ValueError(f"conversation: {length} tokens fill the model's {most}; say less, or start anew")
         answer = stream(
             self.release.model,
             unread,

@@ -11,6 +11,7 @@ and leaves by itself, so that no signal ever lands in the middle of a write or o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -49,7 +50,9 @@ class RunControl:
     leaving it; in another thread the control file alone is heard.
     """
 
-    def __init__(self, control_file: Path | str | None = None) -> None:
+    def __init__(self, control_file: Path | str | None = None, announce: bool = False) -> None:
+        """`announce`: acknowledge the first Ctrl+C on stderr, so that nobody presses it twice for want of an answer."""
+        self.announce = announce
         self.control_file = Path(control_file) if control_file is not None else None
         self._stop: tuple[str, int] | None = None
         self._checkpoint = False
@@ -81,6 +84,9 @@ class RunControl:
         if self._interrupts > 2:
             os._exit(130)  # unwinding hangs somewhere; every file and the state survive this
         self.request_stop("Ctrl+C", 130)
+        if self.announce:  # unbuffered: print() could have been interrupted itself
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nCtrl+C: finishing this step and saving; once more leaves now\n")
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
         self.request_stop("SIGTERM", 143)

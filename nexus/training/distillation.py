@@ -179,11 +179,10 @@ class _SparseLoss(torch.autograd.Function):
                 grad_weight.addmm_(gradient.t(), hidden[part] * scale)
         ctx.gradients = grad_hidden, grad_weight
         kl, ce = kl / chunks.kl_count, ce / chunks.text_count
-        total = kl + rows.ce_weight * ce if rows.ce_weight else kl
-        wide = rows.teacher.dtype
-        kl, ce = kl.to(wide), ce.to(wide)
+        total = kl + rows.ce_weight * ce if rows.ce_weight else kl.clone()
+        total, kl, ce = (value.to(rows.teacher.dtype) for value in (total, kl, ce))
         ctx.mark_non_differentiable(kl, ce)
-        return total.to(wide), kl, ce
+        return total, kl, ce
 
     @staticmethod
     @once_differentiable

@@ -67,8 +67,7 @@ class SparseTargets:
 
     def flatten(self) -> SparseTargets:
         """The same with all position dimensions in one."""
-        lead = self.residual.dim()
-        return self.map(lambda t: t.reshape(-1, *t.shape[lead:]))
+        return self.reshape(self.residual.numel())
 
     def reshape(self, *shape: int) -> SparseTargets:
         """The same with positions of another shape."""

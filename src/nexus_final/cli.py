@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sqlite3
 import sys
 import traceback
@@ -122,7 +123,8 @@ def _run(config: RunConfig, build: Build, options: argparse.Namespace, console: 
     with open_context(config, console, prepare) as ctx:
         if options.reset and options.reset != _EVERYTHING:
             console.print(f"reset: {', '.join(reset_stage(options.reset, stages, ctx))}", markup=False)
-        ctx.say(f"root {ctx.paths.root}, log {ctx.paths.relative(ctx.paths.train_log)}; Ctrl+C saves and stops")
+        log = ctx.paths.relative(ctx.paths.train_log)
+        ctx.say(f"root {ctx.paths.root}, pid {os.getpid()}, log {log}; Ctrl+C saves and stops")
         Runner(ctx).run(stages)
 
 

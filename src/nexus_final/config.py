@@ -20,7 +20,8 @@ from nexus_final.paths import default_root
 
 # What `--quick` changes; an explicit --set wins over it.
 QUICK: Mapping[str, Any] = MappingProxyType(
-    {"align_tokens": 4_096, "align_steps": 10, "extract_tokens": 4_096, "train_tokens": 4_096}
+    {"align_tokens": 4_096, "align_steps": 10, "extract_tokens": 4_096, "train_tokens": 4_096,
+     "evaluate_tokens": 2_048, "generation_items": 8, "context_lengths": (512, 2_048)}
 )
 
 
@@ -34,6 +35,9 @@ class RunConfig(BaseConfig):
         align_tokens, align_steps: texts for the layer-wise alignment, and steps of one text each for every layer.
         extract_tokens: teacher tokens put on disk. train_tokens: tokens of the end-to-end training, epochs included.
         mixer_rate, rest_rate: learning rates of the new state-space paths and of what the teacher gave.
+        evaluate_tokens: of each held-out set and length. generation_items: questions of each set, and chat prompts; 0
+            leaves out what is asked of the carried sets. router_texts: 0 leaves the router out.
+        context_lengths: texts so long that the cost of the next token is measured after them.
         ce_weight: weight of the text's own next token beside the teacher's distribution.
         disk_reserve_gb: space that a stage must leave free.
     """
@@ -52,6 +56,10 @@ class RunConfig(BaseConfig):
     mixer_rate: float = 3e-4
     rest_rate: float = 5e-5
     ce_weight: float = 0.25
+    evaluate_tokens: int = 8_192
+    generation_items: int = 100
+    router_texts: int = 1
+    context_lengths: tuple[int, ...] = (512, 1_024, 2_048, 4_096, 8_192, 16_384)
     disk_reserve_gb: float = 0.5
 
     def faults(self) -> list[str]:
@@ -62,6 +70,9 @@ class RunConfig(BaseConfig):
             *in_range(self, "seed", 0, 2**63 - 1),
             *in_range(self, "rest_rate", 0),
             *in_range(self, "ce_weight", 0),
+            *in_range(self, "generation_items", 0),
+            *in_range(self, "router_texts", 0),
+            *positive(self, "evaluate_tokens"),
             *in_range(self, "disk_reserve_gb", 0),
         ]
 

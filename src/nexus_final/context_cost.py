@@ -22,9 +22,9 @@ from nexus.layers.attention import AttentionState
 
 LENGTHS = (512, 1_024, 2_048, 4_096, 8_192, 16_384)
 NOTE = (
-    "Up to prefill_up_to tokens the model really read the text. For longer contexts the caches of attention layers that "
-    "see everything were extended with random numbers to the size that they would have; time and bytes of a decode step "
-    "do not depend on their content."
+    "Up to {:,} tokens the model really read the text. For longer contexts the caches of attention layers that see "
+    "everything were extended with random numbers to the size that they would have; time and bytes of a decode step do "
+    "not depend on their content."
 )
 
 
@@ -33,7 +33,7 @@ def measure_context(
     lengths: Sequence[int] = LENGTHS,
     *,
     prefill_up_to: int = 2_048,
-    steps: int = 5,
+    steps: int = 9,
     seed: int = 0,
     check: Callable[[], None] = lambda: None,
     progress: Callable[[str], None] = lambda note: None,
@@ -72,7 +72,7 @@ def measure_context(
         "prefill_up_to": prefill_up_to,
         "steps": steps,
         "threads": torch.get_num_threads(),
-        "note": NOTE,
+        "note": NOTE.format(prefill_up_to),
         "models": found,
     }
 

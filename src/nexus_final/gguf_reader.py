@@ -22,6 +22,7 @@ Array = NDArray[np.float32]
 
 SHARD_BYTES = 2 << 30
 _LAYOUTS = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+_BIASED: dict[str, tuple[str, ...]] = {"llama": (), "qwen2": ("attn_q", "attn_k", "attn_v")}
 _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _LAYER = {
     "attn_norm": "input_layernorm",
@@ -69,14 +70,26 @@ class GGUFModel:
                 f"has architecture {self.architecture!r}; read here are {', '.join(_LAYOUTS)}",
                 "use the model's safetensors folder or hub id instead",
             )
-        names = {tensor.name for tensor in self._reader.tensors}
-        scaled = self._own("rope.scaling.type", "none") != "none" or "rope_freqs.weight" in names
-        strange = sorted(name for name in names - {"rope_freqs.weight"} if hf_name(name) is None)
-        if scaled or strange:
-            what = (
-                "scales its rotary positions" if scaled else f"has tensors that aren't known: {', '.join(strange[:4])}"
-            )
+        what = self._beyond_us()
+        if what:
             raise UserError(self.path.name, what, "use the model's safetensors folder or hub id instead")
+
+    def _beyond_us(self) -> str | None:
+        """Say what in the file would come out wrong here, if anything."""
+        names = {tensor.name for tensor in self._reader.tensors}
+        if self._own("rope.scaling.type", "none") != "none" or "rope_freqs.weight" in names:
+            return "scales its rotary positions"
+        if self._own("rope.dimension_count", self.head_dim) != self.head_dim:
+            return "rotates only a part of each head"
+        biased = _BIASED[self.architecture]
+        strange = [n for n in names if hf_name(n) is None or (n.endswith(".bias") and n.split(".")[-2] not in biased)]
+        return f"has tensors that aren't known: {', '.join(sorted(strange)[:4])}" if strange else None
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        shared = self._own("embedding_length") // self._own("attention.head_count")
+        return int(self._own("attention.key_length", shared))
 
     def __len__(self) -> int:
         return len(self._reader.tensors)
@@ -89,18 +102,17 @@ class GGUFModel:
     def config(self) -> dict[str, Any]:
         """Return the model's `config.json` in Hugging Face's terms."""
         heads = int(self._own("attention.head_count"))
-        width = int(self._own("embedding_length"))
         embedding = next(tensor for tensor in self._reader.tensors if tensor.name == "token_embd.weight")
         config = {
             "architectures": [_LAYOUTS[self.architecture]],
             "model_type": self.architecture,
             "vocab_size": int(embedding.shape[1]),
-            "hidden_size": width,
+            "hidden_size": int(self._own("embedding_length")),
             "intermediate_size": int(self._own("feed_forward_length")),
             "num_hidden_layers": int(self._own("block_count")),
             "num_attention_heads": heads,
             "num_key_value_heads": int(self._own("attention.head_count_kv", heads)),
-            "head_dim": int(self._own("attention.key_length", width // heads)),
+            "head_dim": self.head_dim,
             "hidden_act": "silu",
             "max_position_embeddings": int(self._own("context_length")),
             "rms_norm_eps": float(self._own("attention.layer_norm_rms_epsilon")),

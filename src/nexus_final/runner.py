@@ -218,7 +218,7 @@ def open_context(
     with (
         RunLock(paths.lock),
         run_log(paths.train_log, console) as log,
-        RunControl(paths.control) as control,
+        RunControl(paths.control, announce=True) as control,
     ):
         prepare(paths)
         _sweep(paths, log)

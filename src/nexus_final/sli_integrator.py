@@ -49,6 +49,8 @@ _HEAD_TOKENS = 256  # tokens whose logits are held at once
 class SequentialLayerIntegrator:
     """A streamed teacher of the Llama family; a :class:`nexus_final.teacher_source.TeacherSource`.
 
+    Memory holds two layers and a slice of text, the disk at most about 20 GB of hidden states beside the teacher.
+
     Args:
         folder: Hugging Face folder: config.json and safetensors, one file or sharded with an index.
         work: folder for hidden states, which a killed run goes on from. Give the same one again to resume.
@@ -74,7 +76,7 @@ class SequentialLayerIntegrator:
         work: Path | str,
         *,
         memory_bytes: int = 2 * 2**30,
-        spool_bytes: int = 16 * 2**30,
+        spool_bytes: int = 20 * 10**9,
         batch_tokens: int = 2_048,
         slice_bytes: int = 64 * 2**20,
         commit_every: int = 1,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from nexus.core.state_space import HybridLM
 from nexus.training.control import RunControl
 from nexus.training.sparse_targets import SparseTargets, sparsify
 
+_HEAD_TOKENS = 256  # tokens whose logits are held at once
 Progress = Callable[[float, str], object]
 """Called with an amount of tokens just done and a short note; a stage passes ``bar.advance``."""
 
@@ -67,9 +68,10 @@ class ResidentTeacher:
         head: (V, D) weights of the head.
         vocab_size: V, needed without a ``head`` only.
         batch_tokens: tokens that go through ``run`` at once.
+        clock: measures :attr:`seconds`.
 
     Attributes:
-        seconds: wall time by part: "teacher" (its layers), "head" (logits), "sparsify".
+        seconds: time by part: "teacher" (its layers), "head" (logits), "sparsify".
     """
 
     def __init__(
@@ -78,15 +80,17 @@ class ResidentTeacher:
         head: Tensor | None = None,
         vocab_size: int = 0,
         batch_tokens: int = 2_048,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if head is None and not vocab_size:
             raise ValueError("vocab_size: unknown; pass it, or the head's weights")
-        self._run, self._head, self._batch_tokens = run, head, batch_tokens
+        self._run, self._head, self._batch_tokens, self._clock = run, head, batch_tokens, clock
         self._vocab_size = vocab_size if head is None else len(head)
+        self._buffer: Tensor | None = None
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @classmethod
-    def of(cls, model: HybridLM, batch_tokens: int = 2_048) -> ResidentTeacher:
+    def of(cls, model: HybridLM, **options: Any) -> ResidentTeacher:
         """Wrap a language model; its logits are made in pieces and never held whole."""
         device = model.device
 
@@ -94,7 +98,7 @@ class ResidentTeacher:
             features, _ = model.backbone(model.embed(ids.to(device)))
             return features
 
-        return cls(hidden, model.lm_head.weight.detach(), batch_tokens=batch_tokens)
+        return cls(hidden, model.lm_head.weight.detach(), **options)
 
     @property
     def vocab_size(self) -> int:
@@ -123,17 +127,23 @@ class ResidentTeacher:
             yield place, SparseTargets.cat(parts).reshape(*request.ids.shape)
 
     def _batch(self, ids: Tensor, sparsity: Sparsity, generator: torch.Generator) -> Iterator[SparseTargets]:
-        start = time.perf_counter()
+        start = self._clock()
         states = self._run(ids).flatten(0, 1)
-        self.seconds["teacher"] += time.perf_counter() - start
-        for part in states.split(256):
-            start = time.perf_counter()
-            logits = part if self._head is None else part @ self._head.t()
-            middle = time.perf_counter()
+        self.seconds["teacher"] += self._clock() - start
+        for part in states.split(_HEAD_TOKENS):
+            start = self._clock()
+            logits = part if self._head is None else self._logits(part, self._head)
+            middle = self._clock()
             targets = sparsify(logits, sparsity.k, sparsity.samples, generator, sparsity.temperature)
             self.seconds["head"] += middle - start
-            self.seconds["sparsify"] += time.perf_counter() - middle
+            self.seconds["sparsify"] += self._clock() - middle
             yield targets.map(Tensor.cpu)
+
+    def _logits(self, states: Tensor, head: Tensor) -> Tensor:
+        """Logits (N, V) in a buffer that is used again: fresh memory for every piece costs as much as sparsifying it."""
+        if self._buffer is None:
+            self._buffer = states.new_empty(_HEAD_TOKENS, len(head))
+        return torch.mm(states, head.t(), out=self._buffer[: len(states)])
 
 
 def as_source(teacher: TeacherSource | HybridLM) -> TeacherSource:

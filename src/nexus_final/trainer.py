@@ -86,12 +86,12 @@ class NexusTrainer:
         on_checkpoint: Callable[[int, Path, str], None] = lambda step, path, digest: None,
     ) -> None:
         self.student, self.lessons, self.held_out, self.checkpoint = student, lessons, held_out, checkpoint
-        self.settings, self.control = settings, control
+        self.settings, self.control = settings, control or RunControl()
         self.progress, self.on_checkpoint = progress, on_checkpoint
         self.student.embed.weight.requires_grad_(False)
         self.parts = [*student.backbone.blocks, student.backbone.norm]
         self.optimiser = _optimiser(student, settings)
-        self.memory, self.numbers, self.heat = OomGuard(), NanGuard(), ThermalGuard()
+        self.memory, self.numbers, self.heat = OomGuard(), NanGuard(), ThermalGuard(self.control)
         self.step = 0
         self.history: list[dict[str, float]] = []
 
@@ -111,10 +111,10 @@ class NexusTrainer:
             last = self.step == self.settings.steps
             if last or self.step % self.settings.eval_every == 0:
                 self._look()
-            asked = self.control is not None and self.control.take_checkpoint_request()
+            asked = self.control.take_checkpoint_request()
             if last or asked or self.step % self.settings.save_every == 0:
                 self._save()
-            if self.control is not None and self.control.stop_requested:
+            if self.control.stop_requested:
                 self._save()
                 self.control.raise_stop()
         return self.history

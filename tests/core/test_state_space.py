@@ -70,7 +70,7 @@ def random_cuts(length):
 # ---- three equal forms ----------------------------------------------------------------------------------------------
 
 LENGTHS = [(name, length) for name in ("mixed", "linear") for length in ODD_LENGTHS]
-OTHERS = [(name, 65) for name in PLANS if name not in ("mixed", "linear")]
+OTHERS = [(name, 33) for name in PLANS if name not in ("mixed", "linear")]
 
 
 def check_three_forms(plan, length, dtype):
@@ -80,11 +80,12 @@ def check_three_forms(plan, length, dtype):
     used = torch.autograd.grad(whole.logits.sum(), list(model.parameters()), allow_unused=True, retain_graph=True)
     parameters = [p for p, gradient in zip(model.parameters(), used, strict=True) if gradient is not None]
     for cuts in ([length], [1] * length, random_cuts(length)):
-        logits, _ = feed(model, text, cuts)
-        close(logits, whole.logits)
-        same_gradients(logits, whole.logits, parameters)
         with torch.no_grad():  # caches are then written in place
             close(feed(model, text, cuts)[0], whole.logits)
+        if len(cuts) <= 65:
+            logits, _ = feed(model, text, cuts)
+            close(logits, whole.logits)
+            same_gradients(logits, whole.logits, parameters)
 
 
 @pytest.mark.parametrize(("plan", "length"), LENGTHS + OTHERS)
@@ -92,12 +93,12 @@ def test_parallel_chunked_and_recurrent_forms_agree(plan, length):
     check_three_forms(plan, length, torch.float64)
 
 
-@pytest.mark.parametrize(("plan", "length"), [("mixed", 1), ("mixed", 127), ("linear", 65), ("W of 1", 63), ("A", 64)])
+@pytest.mark.parametrize(("plan", "length"), [("mixed", 1), ("mixed", 127), ("linear", 65), ("W of 1", 63)])
 def test_the_forms_agree_in_single_precision(plan, length):
     check_three_forms(plan, length, torch.float32)
 
 
-@pytest.mark.parametrize("segment", [1, 16, 64])
+@pytest.mark.parametrize("segment", [5, 64])
 @pytest.mark.parametrize("plan", ["mixed", "linear", "A", "W of 1"])
 def test_long_inputs_go_by_segments_and_give_the_same(plan, segment, monkeypatch):
     model, text, continuation = build(**PLANS[plan]), ids(2, 127), ids(2, 30)
@@ -227,7 +228,7 @@ def test_tiny_learns_to_repeat():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[0] > 4  # log(97) = 4.6
     assert losses[-1] < 0.5
 
@@ -319,6 +320,15 @@ def test_a_linear_models_state_has_one_size():
 
 
 @torch.no_grad()
+def test_a_linear_models_state_keeps_nothing_else_alive():
+    model = build(torch.float32, **LINEAR)
+    _, state = feed(model, ids(1, 100), [100])
+    held = []
+    state.map(lambda t: held.append(t.untyped_storage().nbytes()) or t)
+    assert sum(held) == state.nbytes()
+
+
+@torch.no_grad()
 def test_full_attention_grows_by_its_keys_and_values():
     model = build(torch.float32, **MIXED)
     sizes = [feed(model, ids(1, length), [length])[1].nbytes() for length in (1, 2, 50, 100)]
@@ -397,7 +407,7 @@ def test_all_faults_of_a_config_are_listed_at_once():
             vocab_size=0, d_model=30, plan="MXA", n_heads=4, n_kv_heads=3, head_dim=7, sinks=-1, ssm_heads=5,
             ssm_groups=2, rotary_fraction=1.5, window=5, window_choices=(8,),
         )  # fmt: skip
-    named = "vocab_size sinks n_kv_heads ssm_groups window plan rotary_fraction head_dim".split()
+    named = ["vocab_size", "sinks", "n_kv_heads", "ssm_groups", "window", "plan", "rotary_fraction", "head_dim"]
     lines = str(caught.value).splitlines()[1:]
     assert {line.split()[1] for line in lines} == set(named)
     assert "use A (attention), M (Mamba-2), W" in str(caught.value)

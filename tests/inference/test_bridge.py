@@ -185,7 +185,7 @@ def test_an_exported_folder_generates_the_same_greedy_tokens(student, tmp_path):
     reference = AutoModelForCausalLM.from_pretrained(save_hf_folder(model, tmp_path))
     text = ids(2, 37)
     close(reference(text).logits, model(text).logits, 2e-5)
-    prompts = [ids(1, length) for length in (1, 2, 7, 33)]
+    prompts = [ids(1, length) for length in (1, 7, 33)]
     answers = [greedy(model, prompt, 40) for prompt in prompts]
     assert len({token for answer in answers for token in answer}) > 10, "the test would be too easy"
     assert [generated(reference, prompt, 40) for prompt in prompts] == answers

@@ -32,7 +32,7 @@ class Fed:
 
     def __init__(self, model):
         self.shapes = []
-        model.register_forward_pre_hook(lambda _, args, kwargs: self.shapes.append(tuple(args[0].shape)), with_kwargs=True)
+        model.register_forward_pre_hook(lambda _module, args: self.shapes.append(tuple(args[0].shape)))
 
     @property
     def tokens(self):

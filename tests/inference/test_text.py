@@ -13,14 +13,15 @@ from tests.tiny_release import CHATML, SPECIAL, byte_tokenizer, text_tokenizer, 
 
 TOKENIZER = text_tokenizer()
 CHAT = [
-    {"role": "system", "content": "Be <brief> & \"kind\"."},
+    {"role": "system", "content": 'Be <brief> & "kind".'},
     {"role": "user", "content": "Wie geht's? 你好 🙂"},
     {"role": "assistant", "content": "  Gut!\n"},
     {"role": "user", "content": "{{ 7 * 7 }} {% raw %}"},
 ]
 TEMPLATES = {
     "chatml": CHATML,
-    "default system": "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}{{ 'SYSTEM: none\n' }}{% endif %}"
+    "default system": "{% for m in messages %}"
+    "{% if loop.first and m['role'] != 'system' %}{{ 'SYSTEM: none\n' }}{% endif %}"
     "{{ m['role'] | upper + ': ' + m['content'] | trim + eos_token }}\n{% endfor %}",
     "blocks on lines": """
     {%- set ns = namespace(turns=0) %}

@@ -80,7 +80,7 @@ def test_a_conversation_from_a_pipe(folder, capsys, monkeypatch):
 def test_what_cannot_be_answered_does_not_end_the_conversation(folder, capsys, monkeypatch):
     assert chat(folder, "--max-new-tokens", "9", typed="/retry\nHello", monkeypatch=monkeypatch) == 0
     assert capsys.readouterr() == (
-        "\n" + answer_to(folder, "Hello", 9) + "\n",
+        answer_to(folder, "Hello", 9) + "\n",
         "error: retry: nothing was said yet; say something first\n",
     )
 
@@ -101,7 +101,10 @@ def test_ctrl_c_in_one_shot_stops_with_130(folder, capsys, monkeypatch):
         (["chat", "nowhere"], "MODEL_DIR: there is no release at nowhere. cure: give the folder of a release"),
         (["chat"], "MODEL_DIR: there is no release at nexus-release-v1. cure: run ./run_nexus_master.sh"),
         (["chat", "FOLDER", "--max-new-tokens", "0"], "--max-new-tokens: 0 is not positive. cure: "),
-        (["chat", "FOLDER", "--max-new-tokens", "x"], "command line: argument --max-new-tokens: invalid int value: 'x'. cure: "),
+        (
+            ["chat", "FOLDER", "--max-new-tokens", "x"],
+            "command line: argument --max-new-tokens: invalid int value: 'x'. cure: ",
+        ),
         (["chat", "FOLDER", "-p", " "], "--prompt: is empty. cure: "),
         (["chat", "FOLDER", "-p", "x", "--temperature", "-1"], "temperature = -1.0 is out of range; give a number"),
         (["chat", "FOLDER", "-p", "x", "--set", "top_n=1"], "unknown key 'top_n'; did you mean 'top_p'?"),

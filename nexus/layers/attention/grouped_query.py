@@ -49,7 +49,7 @@ class GroupedQueryAttention(nn.Module):
     def init_state(self, batch_size: int, slots: int = 0) -> AttentionState:
         """An empty cache: growing for ``slots`` = 0, else with that many fixed slots (window and sinks)."""
         empty = self.qkv_proj.weight.new_zeros(batch_size, self.n_kv_heads, slots, self.head_dim)
-        return AttentionState(empty, empty, slots)
+        return AttentionState(empty, empty.clone(), slots)  # two tensors: a state may be written to, or saved
 
     def forward(
         self, x: Tensor, rotary: tuple[Tensor, Tensor], sight: Visibility, state: AttentionState | None = None

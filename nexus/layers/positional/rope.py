@@ -37,7 +37,7 @@ class RotaryEmbedding(nn.Module):
     def _frequencies(self, device: torch.device | None) -> Tensor:
         exponent = torch.arange(0, self.turning, 2, dtype=torch.float32, device=device) / max(self.turning, 1)
         still = torch.zeros((self.head_dim - self.turning) // 2, device=device, dtype=torch.float32)
-        # 1 / theta^e rather than theta^-e: the last bit matters at position 100,000, and this is what teachers learnt with.
+        # 1 / theta^e, not theta^-e: at position 100,000 the last bit matters, and teachers learnt with this one.
         return torch.cat((1.0 / self.theta**exponent, still))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

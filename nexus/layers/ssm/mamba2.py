@@ -116,7 +116,8 @@ class Mamba2(nn.Module):
             mixed = F.silu((padded * self.conv_weight.t()).sum(1, keepdim=True) + self.conv_bias)
         else:
             mixed = causal_conv_silu(padded, self.conv_weight, self.conv_bias)
-        return mixed, padded[:, length:]
+        after = padded[:, length:]
+        return mixed, after.clone() if length > self.d_conv else after  # a view would keep the whole input alive
 
     def _scan(self, x: Tensor, b: Tensor, c: Tensor, dt: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Selective scan of ``x`` (B, T, d_inner) with the skip ``D x``; returns y (B, T, d_inner) and the state."""

@@ -66,7 +66,11 @@ def teachers(ctx: Context) -> list[Teacher]:
 
 
 def teacher_facts(ctx: Context) -> dict[str, str]:
-    """Which teachers, by content: for a stage's fingerprint."""
+    """Which teachers, by content: for a stage's fingerprint. One with a pinned hash isn't fetched to be named."""
+    chosen = specs(ctx.config)
+    pinned = {s.teacher_id: f"{s.path}:{s.sha256}" for s in chosen if s.sha256}
+    if len(pinned) == len(chosen):
+        return pinned
     return {t.spec.teacher_id: t.files.sha256 for t in teachers(ctx)}
 
 

@@ -85,8 +85,13 @@ class TrainingStage(Stage):
         folder = student.save(ctx.paths.checkpoints / "student")
         path = ctx.paths.results / "training.json"
         facts = {
-            "alignment": {str(layer): error for layer, error in errors.items()},
+            "alignment": {
+                "errors": {str(layer): error for layer, error in errors.items()},
+                "steps": ctx.config.align_steps,
+                "texts": max(1, ctx.config.align_tokens // ctx.config.sequence_length),
+            },
             "history": history,
+            "steps": settings.steps,
             "tokens": settings.steps * settings.batch_size * ctx.config.sequence_length,
             "windows": list(WINDOWS),
             "skipped": len(trainer.memory.skipped) + trainer.numbers.skipped,
