@@ -4,7 +4,7 @@
     python benchmarks/backbone.py --only train,decode --rounds 3 --models "nexus,Bamba,Llama"
 
 Every model has the same threads and denormals flushed. Rounds go through the models in turn, so that a machine whose
-speed drifts is fair to all; medians count, and the ratios are those of medians. Writes benchmarks/results/backbone.json.
+speed drifts is fair to all; medians count, ratios are those of medians. Writes benchmarks/results/backbone.json.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peers  # beside this script
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import peers
 
 RESULTS = Path(__file__).parent / "results" / "backbone.json"
 PREFILL = (512, 2_048, 4_096, 8_192)

@@ -2,8 +2,8 @@
 
     python benchmarks/extraction.py --teacher FOLDER --tokens 2048
 
-Random tokens; one JSON line. With one thread the times are the process's own CPU time, so that neighbours on the machine
-disturb less; with more they are the wall's.
+Random tokens; one JSON line. With one thread the times are the process's own CPU time, so that neighbours on the
+machine disturb less; with more they are the wall's.
 """
 
 import argparse

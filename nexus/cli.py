@@ -1,6 +1,7 @@
 """The `nexus` command: parses and calls, no logic."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,8 @@ def _chat(arguments: argparse.Namespace) -> int:
     from nexus.serving.chat import answer_once, converse
     from nexus.serving.session import ChatSession
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without the letters of an answer is no reason to stop
     settings = {"temperature": arguments.temperature, "seed": arguments.seed, **_pairs(arguments.settings)}
     sampling = Sampling.from_dict(settings)
     chat = ChatSession(load_release(folder), arguments.system, sampling, arguments.max_new_tokens)

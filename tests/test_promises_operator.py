@@ -1,4 +1,4 @@
-"""The operator's manual, promise by promise: fast tests drive the real engine, the slow ones a whole tiny pipeline."""
+"""The operator's manual, promise by promise: with a toy pipeline over the real engine, and with a whole tiny run."""
 
 from __future__ import annotations
 
@@ -254,7 +254,6 @@ def tiny_run(tmp_path_factory):
     return root, options
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     ["results/router_weights", "checkpoints/checkpoint_latest.pt", "nexus-release-v1/config.json", "logs/train.log"],
@@ -263,7 +262,6 @@ def test_a_run_leaves_what_was_promised(tiny_run, path):
     assert (tiny_run[0] / path).exists()
 
 
-@pytest.mark.slow
 def test_a_teacher_added_while_paused_is_picked_up(tiny_run, capsys):
     root, options = tiny_run
     registry = root / "registry.json"

@@ -26,32 +26,51 @@ def pad_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tenso
     return ids, torch.arange(longest, device=device) >= longest - lengths[:, None]
 
 
-def batches(lengths: Sequence[int], new: int, tokens: int, rows: int) -> Iterator[list[int]]:
-    """Indices of prompts in batches, the longest first.
+def batches(order: Sequence[int], lengths: Sequence[int], tokens: int, rows: int) -> Iterator[list[int]]:
+    """Cut ``order``, indices into ``lengths``, into batches.
 
     Args:
-        lengths: of the prompts. new: tokens to come for each.
-        tokens: bound on rows times (longest prompt + ``new``) of a batch; at least one row goes in.
+        tokens: bound on rows times longest length of a batch; at least one row goes in.
         rows: bound on the rows of a batch.
     """
     batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) >= rows or (len(batch) + 1) * (lengths[batch[0]] + new) > tokens):
+    longest = 0
+    for i in order:
+        longest = max(longest, lengths[i])
+        if batch and (len(batch) >= rows or (len(batch) + 1) * longest > tokens):
             yield batch
-            batch = []
+            batch, longest = [], lengths[i]
         batch.append(i)
     if batch:
         yield batch
 
 
-def shared_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """How many first ids all rows have in common, at least one of each left over; 0 for fewer than two rows."""
-    if len(rows) < 2:
-        return 0
+def families(rows: Sequence[Sequence[int]], least: int) -> list[tuple[int, list[int]]]:
+    """Rows that begin alike: for each family the number of first ids its members share, and their indices.
+
+    At least ``least`` ids make a family, and at least one of each member is left over; other rows are in families of
+    their own, which share 0.
+    """
     lists = [list(row) for row in rows]
-    first, last = min(lists), max(lists)  # all others lie between them in dictionary order
-    common = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return min(common, min(map(len, rows)) - 1)
+    order = sorted(range(len(lists)), key=lists.__getitem__)  # in dictionary order families stand together
+    found, start = [], 0
+    for end in range(1, len(order) + 1):
+        if end < len(order) and _common(lists[order[start]], lists[order[end]]) >= least:
+            continue
+        members = order[start:end]
+        shared = min(_common(lists[members[0]], lists[members[-1]]), min(len(lists[i]) for i in members) - 1)
+        if len(members) > 1 and shared >= least:
+            found.append((shared, members))
+        else:
+            found += [(0, [i]) for i in members]
+        start = end
+    return found
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many first ids two rows share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def take_rows(state: LMState, places: Tensor) -> LMState:
@@ -60,13 +79,11 @@ def take_rows(state: LMState, places: Tensor) -> LMState:
     return state.map(lambda t: t if t.shape[0] == 1 < rows else t[places])
 
 
-def copies(state: LMState, rows: int) -> LMState:
-    """A state of one row, copied to ``rows`` rows."""
-    return state.map(lambda t: t.repeat(rows, *[1] * (t.dim() - 1)))
-
-
 def merge(states: Sequence[LMState]) -> LMState:
-    """One state of all rows of several, in order; each may have read a different number of tokens."""
+    """One state of all rows of several, in order; each may have read a different number of tokens.
+
+    A copy, unless there is only one.
+    """
     if len(states) == 1:
         return states[0]
     counts = [count_rows(state) for state in states]

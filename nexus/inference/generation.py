@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nexus.core.state_space import HybridLM, LMOutput, LMState
-from nexus.inference.batching import batches, copies, merge, pad_left, shared_prefix, take_rows
+from nexus.inference.batching import batches, families, merge, pad_left, take_rows
 from nexus.inference.sampling import GREEDY, Sampler, Sampling
 
 Stop = Callable[[list[int]], bool]  # is this answer (the new ids so far) at its end?
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]  # (prompts done, prompts in all)
 
 BATCH_TOKENS = 8_192  # of prompts and answers together: what the caches of one batch hold
 BATCH_ROWS = 64  # beyond it a decoding step on a CPU is bound by arithmetic, and more rows gain nothing
-WORTH_SHARING = 16  # tokens that all prompts begin with, from which on they are read once for all
+WORTH_SHARING = 16  # tokens that prompts begin with, from which on these are read once for all of them
 WORTH_DROPPING = 0.75  # ended rows are dropped when this share is left: each time the caches are copied
 
 
@@ -93,7 +93,7 @@ def generate_many(
     batch_rows: int = BATCH_ROWS,
     progress: Progress | None = None,
 ) -> list[list[int]]:
-    """Answer any number of prompts: sorted by length into batches, and what all of them begin with is read once.
+    """Answer any number of prompts in batches of like length; what several of them begin with is read once.
 
     Args:
         batch_tokens: bound on rows times (longest prompt + ``max_new_tokens``) of a batch; at least one row goes in.
@@ -103,20 +103,11 @@ def generate_many(
     """
     rules = _Rules.of(max_new_tokens, eos_ids, sampling, stop)
     prompts = _checked([list(prompt) for prompt in prompts], model.config.vocab_size)
-    shared = shared_prefix(prompts)
     answers: dict[int, list[int]] = {}
     with torch.inference_mode():
-        beginning = None
-        if shared >= WORTH_SHARING:
-            beginning = _read(model, [prompts[0][:shared]], model.init_state(1)).state
-        for batch in batches([len(prompt) for prompt in prompts], max_new_tokens, batch_tokens, batch_rows):
-            rows = [prompts[i] for i in batch]
-            if beginning is None:
-                out = _read(model, rows, model.init_state(len(rows)))
-            else:
-                out = _read_on(model, [row[shared:] for row in rows], beginning)
-            ended = _decode(model, out, _sampler(model, rules, rows, batch), rules)
-            answers.update(zip(batch, ended, strict=True))
+        for batch, out in _read_many(model, prompts, max_new_tokens, batch_tokens, batch_rows):
+            sampler = _sampler(model, rules, [prompts[i] for i in batch], batch)
+            answers.update(zip(batch, _decode(model, out, sampler, rules), strict=True))
             if progress is not None:
                 progress(len(answers), len(prompts))
     return [answers[i] for i in range(len(prompts))]
@@ -214,18 +205,50 @@ def _read(model: HybridLM, rows: list[list[int]], state: LMState) -> LMOutput:
     return model(ids, state=state, mask=mask, last_only=True)
 
 
-def _read_on(model: HybridLM, rows: list[list[int]], beginning: LMState) -> LMOutput:
-    """The same where all rows follow one ``beginning``, a state of one row.
+def _read_many(
+    model: HybridLM, prompts: list[list[int]], new: int, tokens: int, rows: int
+) -> Iterator[tuple[list[int], LMOutput]]:
+    """Read all prompts in batches: indices of the rows, and the output after their last tokens."""
+    lengths = [len(prompt) + new for prompt in prompts]
+    found = sorted(families(prompts, WORTH_SHARING), key=lambda family: -max(lengths[i] for i in family[1]))
+    alone = [i for shared, members in found for i in members if not shared]
+    for batch in batches(alone, lengths, tokens, rows):
+        yield batch, _read(model, [prompts[i] for i in batch], model.init_state(len(batch)))
+    beginnings = {i: prompts[i][:shared] for shared, members in found for i in members if shared}
+    held: dict[tuple[int, ...], LMState] = {}
+    for batch in batches(list(beginnings), lengths, tokens, rows):
+        batch.sort(key=lambda i: len(prompts[i]) - len(beginnings[i]))
+        heads = [tuple(beginnings[i]) for i in batch]
+        held = _read_beginnings(model, heads, held)
+        rests = [prompts[i][len(beginnings[i]) :] for i in batch]
+        yield batch, _read_on(model, rests, [held[head] for head in heads])
 
-    Padding between the beginning and the rest would come between the tokens of a convolution, so rows of equal length
+
+def _read_beginnings(
+    model: HybridLM, heads: list[tuple[int, ...]], held: dict[tuple[int, ...], LMState]
+) -> dict[tuple[int, ...], LMState]:
+    """A state of one row for each of ``heads``, those that are ``held`` already not read again."""
+    new = [head for head in dict.fromkeys(heads) if head not in held]
+    states = {head: held[head] for head in heads if head in held}
+    if new:
+        state = _read(model, [list(head) for head in new], model.init_state(len(new))).state
+        assert state is not None
+        places = torch.arange(len(new), device=model.device)
+        states.update({head: take_rows(state, places[i : i + 1]) for i, head in enumerate(new)})
+    return states
+
+
+def _read_on(model: HybridLM, rows: list[list[int]], states: list[LMState]) -> LMOutput:
+    """Read rows, the shorter ones first, that go on from ``states`` of one row each.
+
+    Padding between a beginning and its rest would come between the tokens of a convolution, so rows of equal length
     are read together and their states merged.
     """
     parts = []
-    for _, group in groupby(rows, key=len):
-        same = list(group)
-        parts.append(_read(model, same, copies(beginning, len(same))))
-    if len(parts) == 1:
-        return parts[0]
+    for _, group in groupby(range(len(rows)), key=lambda place: len(rows[place])):
+        places = list(group)
+        before = merge([states[p] for p in places]) if len(places) > 1 else states[places[0]].fork()
+        parts.append(_read(model, [rows[p] for p in places], before))
     logits = torch.cat([part.logits for part in parts])
     hidden = torch.cat([part.hidden[:, -1:] for part in parts])
     return LMOutput(logits, hidden, merge([part.state for part in parts if part.state is not None]))

@@ -4,6 +4,7 @@ The one idea: Ctrl+C belongs to the answer, Ctrl+D to the program. Answers go to
 stderr, so that a pipe carries answers only.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Generator
@@ -23,7 +24,7 @@ def answer_once(chat: ChatSession, prompt: str) -> int:
 
 def converse(chat: ChatSession) -> int:
     """Talk until Ctrl+D, ``/exit`` or the end of the input; returns the exit code."""
-    at_terminal = sys.stdin.isatty()
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if at_terminal:
         _tell(HELP)
     while True:
@@ -90,7 +91,8 @@ def _print(pieces: Generator[str, None, None]) -> bool:
 
 def _read_line(at_terminal: bool) -> str:
     if at_terminal:
-        import readline  # noqa: F401 - gives input() a history and editing keys
+        with contextlib.suppress(ImportError):  # not everywhere; gives input() a history and editing keys
+            import readline  # noqa: F401
 
         return input("> ").strip()
     line = sys.stdin.readline()

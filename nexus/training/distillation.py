@@ -63,7 +63,7 @@ def sparse_kl_parts(
         hidden: (..., D) last hidden states. head_weight: (V, D).
         targets: the teacher at the same positions, sparsified at the same ``temperature``; None for none.
         labels: (...) next tokens (see :func:`next_token_labels`), ``IGNORE`` where there is none; None for none.
-        ce_weight: weight of the text. ``ce`` is reported with weight 0 too.
+        ce_weight: weight of the text. With weight 0 ``ce`` is reported all the same, at temperature 1 (else NaN).
         temperature: softens the student as it did the teacher; the labels see the student as it is.
         mask: (...) positions where the teacher counts; None for all.
         chunk: tokens worked on at once; 0 chooses.

@@ -79,6 +79,8 @@ class Aligner:
                 self.control.check()  # finished layers are on disk: nothing to save here
             inputs, outputs, hidden = self._walk(theirs, hidden)
             if ours.kind == "W":
+                assert isinstance(ours.mixer, WindowedMamba2)
+                assert isinstance(theirs.mixer, GroupedQueryAttention)
                 errors[i] = self._layer(i, ours.mixer, theirs.mixer, inputs, outputs)
                 self.progress(f"layer {i}: error {errors[i]:.2f}")
                 LOG.info("align layer=%d error=%.4f", i, errors[i])

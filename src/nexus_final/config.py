@@ -20,8 +20,15 @@ from nexus_final.paths import default_root
 
 # What `--quick` changes; an explicit --set wins over it.
 QUICK: Mapping[str, Any] = MappingProxyType(
-    {"align_tokens": 4_096, "align_steps": 10, "extract_tokens": 4_096, "train_tokens": 4_096,
-     "evaluate_tokens": 2_048, "generation_items": 8, "context_lengths": (512, 2_048)}
+    {
+        "align_tokens": 4_096,
+        "align_steps": 10,
+        "extract_tokens": 4_096,
+        "train_tokens": 4_096,
+        "evaluate_tokens": 2_048,
+        "generation_items": 8,
+        "context_lengths": (512, 2_048),
+    }
 )
 
 
@@ -53,8 +60,8 @@ class RunConfig(BaseConfig):
     align_steps: int = 100
     extract_tokens: int = 73_728
     train_tokens: int = 73_728
-    mixer_rate: float = 3e-4
-    rest_rate: float = 5e-5
+    mixer_rate: float = 1.5e-4
+    rest_rate: float = 3e-5
     ce_weight: float = 0.25
     evaluate_tokens: int = 8_192
     generation_items: int = 100

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nexus.core.hybrid_config import HybridConfig
-from nexus.core.state_space import HybridLM
+from nexus.core.state_space import Block, HybridLM
 from nexus.layers.attention import GroupedQueryAttention
 from nexus.layers.ssm import Mamba2, WindowedMamba2
 
@@ -43,9 +43,11 @@ def student_config(teacher: HybridConfig, attention_layers: list[int], choices: 
 
 
 def start_student(teacher: HybridLM, attention_layers: list[int], choices: tuple[int, ...], seed: int) -> HybridLM:
-    """Build the student with the teacher's weights; its state-space paths start from the attention they stand beside."""
+    """Build the student with the teacher's weights; its state-space paths start from the attention beside them."""
     student = HybridLM(student_config(teacher.config, attention_layers, choices)).to(teacher.device, teacher.dtype)
     for ours, theirs in zip(student.backbone.blocks, teacher.backbone.blocks, strict=True):
+        assert isinstance(ours, Block)
+        assert isinstance(theirs, Block)
         for name in ("mixer_norm", "mlp_norm", "mlp"):
             getattr(ours, name).load_state_dict(getattr(theirs, name).state_dict())
         mixer = ours.mixer

@@ -21,13 +21,16 @@ _OPTION = re.compile(r"(?ms)^([A-Z])\.\s?(.*?)\s*(?=^[A-Z]\.|\Z)")
 def boolq(name: str, rows: Sequence[Row]) -> Content:
     """Wikipedia passages `Title -- text`, yes/no questions about them. Key: the article."""
     documents: dict[str, Document] = {}
+    bodies: dict[str, Document] = {}
     items = []
     for row in rows:
         title, _, body = row["passage"].partition(" -- ")
-        passage = documents.get(body)
-        if passage is None:
+        if body not in bodies:
             text = f"{_wiki(title)}\n\n{_wiki(body)}"
-            passage = documents[body] = _document(name, text, normalise(title), title=_wiki(title))
+            # A few passages stand under two titles, or with other punctuation: the first one's key holds for all.
+            first = _document(name, text, normalise(title), title=_wiki(title))
+            bodies[body] = documents.setdefault(normalise(body), first)
+        passage = bodies[body]
         answer = {True: "yes", False: "no", None: None}[row.get("label")]
         items.append(_item(name, sentence(row["question"]), answer, passage.key, passage.text, ("yes", "no")))
     return list(documents.values()), items

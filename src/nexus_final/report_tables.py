@@ -241,6 +241,14 @@ def _router(report: Report) -> Iterator[Table]:
         found = found if isinstance(found, Mapping) else {"macro_f1": found}
         rows.append((name, *(number(found.get(k)) for k in names)))
     yield Table("Router", ("", *(k.replace("_", " ") for k in names)), rows)
+    answered = router.get("answered", {})
+    facts = {
+        "intents it answers": answered.get("coverage"),
+        "right among what it answers": answered.get("accuracy"),
+        "answers that typing slips change": router.get("flip_rate"),
+    }
+    if any(value is not None for value in facts.values()):
+        yield Table("When it answers", ("", ""), [(name, percent(value)) for name, value in facts.items()])
 
 
 def _release(report: Report) -> Iterator[Table]:

@@ -8,7 +8,7 @@ which all attention rests, is taken by a token that is not counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.core.state_space import HybridBackbone, HybridLM
-from nexus.inference.batching import batches, pad_left
+from nexus.inference.batching import pad_left
 
 BATCH_TOKENS = 1_024
 
@@ -68,7 +68,7 @@ class TextFeatures:
         """
         rows = [self.ids(text) for text in texts]
         out = torch.empty(len(rows), len(self.depths), self.model.config.d_model)
-        for places in batches([len(row) for row in rows], 0, BATCH_TOKENS, len(rows)):
+        for places in _batches([len(row) for row in rows]):
             out[places] = self._batch([rows[i] for i in places]).float().cpu()
             if advance is not None:
                 advance(len(places))
@@ -102,6 +102,18 @@ class TextFeatures:
                 for hook in hooks:
                     hook.remove()
         return torch.stack([found[depth] for depth in self.depths], dim=1)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices in batches of like length, so that little is padded."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def _first_blocks(model: HybridLM, count: int) -> HybridBackbone:

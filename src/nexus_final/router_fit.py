@@ -20,7 +20,7 @@ class RouterSettings(BaseConfig):
     """How the router is trained.
 
     Attributes:
-        depths: after which blocks to look, tried one by one; empty for a few in the lower two thirds of the model.
+        depths: after which blocks to look, tried one by one; empty for three around the middle of the model.
         max_tokens: read of each text. train_per_intent, heldout_per_intent, test_per_intent: texts used at most.
         typo_share: of the training texts are learnt from with typing slips as well; as many test texts get slips, to
             see how often the answer flips.
@@ -32,13 +32,13 @@ class RouterSettings(BaseConfig):
     max_tokens: int = 48
     train_per_intent: int = 80
     heldout_per_intent: int = 30
-    test_per_intent: int = 50
+    test_per_intent: int = 40
     typo_share: float = 0.25
     abstain: str = "unknown"
     accuracy: float = 0.9
     hidden: int = 128
-    dropout: float = 0.3
-    epochs: int = 60
+    dropout: float = 0.5
+    epochs: int = 50
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
@@ -71,15 +71,8 @@ class Tried:
 
 
 def usual_depths(n_layers: int) -> tuple[int, ...]:
-    """The embedding and four depths up to two thirds: what comes later is about the next word."""
-    return tuple(sorted({0, *(max(1, round(n_layers * sixth / 6)) for sixth in (1, 2, 3, 4))}))
-
-
-def combinations(depths: Sequence[int]) -> list[tuple[int, ...]]:
-    """Each depth above the embedding, alone and beside the embedding, which is the bag of words."""
-    above = [depth for depth in depths if depth] or list(depths)
-    beside = [(0, depth) for depth in above if 0 in depths and depth]
-    return [*((depth,) for depth in above), *beside]
+    """A third, half and two thirds of the way up: below it is words yet, above it is about the next word."""
+    return tuple(sorted({max(1, round(n_layers * share)) for share in (1 / 3, 1 / 2, 2 / 3)}))
 
 
 def picked(features: Tensor, depths: Sequence[int], chosen: Sequence[int]) -> Tensor:

@@ -140,7 +140,7 @@ class ResidentTeacher:
             yield targets.map(Tensor.cpu)
 
     def _logits(self, states: Tensor, head: Tensor) -> Tensor:
-        """Logits (N, V) in a buffer that is used again: fresh memory for every piece costs as much as sparsifying it."""
+        """Logits (N, V) in a buffer that is used again: fresh memory for every piece is not free."""
         if self._buffer is None:
             self._buffer = states.new_empty(_HEAD_TOKENS, len(head))
         return torch.mm(states, head.t(), out=self._buffer[: len(states)])

@@ -45,7 +45,7 @@ class TrainSettings:
 
     Attributes:
         steps, batch_size: optimiser steps, texts in each.
-        mixer_rate, rest_rate: learning rates of the new state-space paths and of the weights that came from the teacher.
+        mixer_rate, rest_rate: learning rates of the new state-space paths, and of what came from the teacher.
         ce_weight: share of the text's own next token beside the teacher's distribution.
         widths: window widths in the order they take turns.
         eval_every, save_every: steps between looks at the held-out text, and between checkpoints.
@@ -53,11 +53,11 @@ class TrainSettings:
 
     steps: int
     batch_size: int = 1
-    mixer_rate: float = 3e-4
-    rest_rate: float = 5e-5
+    mixer_rate: float = 1.5e-4
+    rest_rate: float = 3e-5
     ce_weight: float = 0.25
     widths: tuple[int, ...] = (0, 16, 0, 64, 0, 16, 0, 128)
-    warm_up: int = 10
+    warm_up: int = 20
     floor: float = 0.05
     max_grad_norm: float = 1.0
     seed: int = 0
@@ -159,7 +159,9 @@ class NexusTrainer:
 
     def _roll_back(self) -> None:
         if not has_checkpoint(self.checkpoint):
-            raise TrainingDiverged("mixer_rate: the loss left the finite numbers in the first steps; cure: a lower rate")
+            raise TrainingDiverged(
+                "mixer_rate: the loss left the finite numbers in the first steps; cure: a lower rate"
+            )
         self._restore(load_checkpoint(self.checkpoint))
         self.numbers.rolled_back()
 

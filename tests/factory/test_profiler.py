@@ -208,6 +208,7 @@ def test_the_planted_circuit_passes_and_shuffled_scores_fail(planted, texts, gro
     assert found["circuit"]["ratio"] is None or found["circuit"]["ratio"] >= 5
     assert found["circuit"]["p_value"] < 0.02
     assert len(found["random"]["damage"]) == 50
+    assert 0 < found["without_strongest"]["damage"] < found["circuit"]["damage"]
     assert not any(one["passed"] for one in found["shuffled"])
 
 

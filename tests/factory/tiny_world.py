@@ -17,7 +17,10 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-WORDS = "river stone cloud bird table green slow old warm north sings holds moves under over and the a of to".split()
+WORDS = [
+    "river", "stone", "cloud", "bird", "table", "green", "slow", "old", "warm", "north", "sings", "holds", "moves",
+    "under", "over", "and", "the", "a", "of", "to",
+]  # fmt: skip
 # Everything as small as it goes; the stages are the real ones.
 SETTINGS = {
     "sequence_length": 32, "align_tokens": 128, "align_steps": 4, "extract_tokens": 320, "train_tokens": 320,
@@ -58,7 +61,10 @@ def write_tokenizer(folder: Path, texts: list[str]) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=320,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))

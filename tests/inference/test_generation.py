@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nexus.inference.batching import copies, count_rows, merge, shared_prefix
+from nexus.inference.batching import batches, count_rows, families, merge, take_rows
 from nexus.inference.generation import generate, generate_many, stream
 from nexus.inference.sampling import Sampling
 from tests.tiny_release import tiny_model
@@ -73,8 +73,22 @@ def test_equal_prompts_share_all_but_one_token():
 def test_what_prompts_begin_with_is_read_once():
     model, prompts = model_of(), prompts_of(prefix=100)
     fed = Fed(model)
-    generate_many(model, prompts, max_new_tokens=1)
+    generate_many(model, prompts, max_new_tokens=1, batch_rows=3)
     assert fed.tokens == 100 + sum(LENGTHS)
+
+
+@PLANS
+def test_families_of_prompts_are_answered_together(changes):
+    model = model_of(**changes)
+    prompts = [prompt for seed in (1, 2, 3) for prompt in prompts_of((3, 9, 5, 3), 20 + seed, seed)]
+    prompts += prompts_of((4, 40), seed=9)
+    alone = [generate(model, [prompt], max_new_tokens=9, eos_ids=EOS)[0] for prompt in prompts]
+    fed = Fed(model)
+    assert generate_many(model, prompts, max_new_tokens=9, eos_ids=EOS) == alone
+    assert fed.shapes[0] == (2, 40), "those without a family"
+    after = fed.shapes.index((3, 23))  # then three beginnings at once, and what follows them by length
+    assert fed.shapes[after + 1 : after + 4] == [(6, 3), (3, 5), (3, 9)]
+    assert generate_many(model, prompts, max_new_tokens=9, eos_ids=EOS, batch_rows=3) == alone
 
 
 def test_rows_leave_the_batch_as_they_end():
@@ -194,21 +208,38 @@ def test_bad_input_is_named(arguments, message):
 @PLANS
 def test_merged_states_go_on_like_each_of_them(changes):
     model, prompts = model_of(**changes), prompts_of((2, 9, 30))
+    pairs = [[prompt, prompts_of((len(prompt),), seed=5)[0]] for prompt in prompts]
     with torch.inference_mode():
-        states = [model(torch.tensor([prompt]), state=model.init_state(1)).state for prompt in prompts]
-        pairs = [copies(state, 2) for state in states]
-        both = merge(pairs)
+        states = [model(torch.tensor(pair), state=model.init_state(2)).state for pair in pairs]
+        both = merge(states)
         assert count_rows(both) == 6
         ids = torch.tensor([[3, 4]]).expand(6, -1)
         together = model(ids[:, 1:], state=model(ids[:, :1], state=both).state).logits[:, -1]
-        for row, prompt in enumerate(prompts):
+        for row, prompt in enumerate(prompt for pair in pairs for prompt in pair):
             alone = model(torch.tensor([[*prompt, 3, 4]]), last_only=True).logits[0, -1]
-            for copy in together[2 * row : 2 * row + 2]:
-                torch.testing.assert_close(copy, alone, atol=1e-9, rtol=1e-9)
+            torch.testing.assert_close(together[row], alone, atol=1e-9, rtol=1e-9)
 
 
-def test_shared_prefix_leaves_a_token_of_each():
-    assert shared_prefix([[1, 2, 3], [1, 2, 4, 5], [1, 2, 3, 9]]) == 2
-    assert shared_prefix([[1, 2], [1, 2, 3]]) == 1
-    assert shared_prefix([[4], [5]]) == 0
-    assert shared_prefix([[1, 2, 3]]) == 0
+def test_rows_that_are_taken_are_copies():
+    model = model_of(plan="AW")
+    with torch.inference_mode():
+        state = model(torch.tensor([[1, 2, 3], [4, 5, 6]]), state=model.init_state(2)).state
+        second = take_rows(state, torch.tensor([1]))
+        model(torch.tensor([[7], [8]]), state=state)
+        after = model(torch.tensor([[9]]), state=second).logits[0, 0]
+        torch.testing.assert_close(after, model(torch.tensor([[4, 5, 6, 9]])).logits[0, -1])
+
+
+def test_families_leave_a_token_of_each():
+    assert families([[1, 2, 3], [1, 2, 4, 5], [1, 2, 3, 9]], 2) == [(2, [0, 2, 1])]
+    assert families([[1, 2], [1, 2, 3]], 1) == [(1, [0, 1])]
+    assert families([[1, 2], [1, 2, 3]], 2) == [(0, [0]), (0, [1])]
+    assert families([[4, 4], [5], [4, 4]], 1) == [(1, [0, 2]), (0, [1])]
+    assert families([], 1) == []
+
+
+def test_batches_keep_to_their_bounds():
+    lengths = [5, 5, 9, 1, 30, 1]
+    assert list(batches(range(6), lengths, 20, 3)) == [[0, 1], [2, 3], [4], [5]]
+    assert list(batches([3, 5, 0, 1], lengths, 100, 3)) == [[3, 5, 0], [1]]
+    assert list(batches([], lengths, 20, 3)) == []

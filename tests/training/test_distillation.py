@@ -102,13 +102,13 @@ def surprises(counts: torch.Tensor, p: torch.Tensor, draws: int) -> torch.Tensor
 @pytest.mark.parametrize("vocabulary", [64, 100, 641])
 def test_columns_are_drawn_in_proportion_to_their_mass(vocabulary):
     mass = teacher_logits(vocabulary=vocabulary).softmax(-1).masked_fill(torch.rand(vocabulary) < 0.3, 0)
-    uniform = torch.rand(200, 1000, generator=seeded(), dtype=torch.float64)
-    columns, picked, total = draw(mass.expand(200, -1), uniform)
+    uniform = torch.rand(100, 500, generator=seeded(), dtype=torch.float64)
+    columns, picked, total = draw(mass.expand(100, -1), uniform)
     torch.testing.assert_close(picked, mass[columns])
     assert (picked > 0).all()
-    torch.testing.assert_close(total, mass.sum().expand(200))
+    torch.testing.assert_close(total, mass.sum().expand(100))
     counts = torch.bincount(columns.flatten(), minlength=vocabulary).double()
-    assert surprises(counts, mass / mass.sum(), 200_000).max() < 4.5
+    assert surprises(counts, mass / mass.sum(), 50_000).max() < 4.5
 
 
 @pytest.mark.parametrize("edge", [0.0, 1 - 2**-53])

@@ -28,7 +28,7 @@ class Component(NamedTuple):
 
     layer: int
     part: Part
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks for
 
 
 class Groups:
@@ -51,7 +51,7 @@ class Groups:
         """What a set is counted in: the head itself, or the group's channels."""
         if component.part == "attention":
             return [component.index]
-        return self.order[component.layer].split(self.size)[component.index].tolist()  # type: ignore[no-any-return]
+        return self.order[component.layer].split(self.size)[component.index].tolist()
 
     def columns(self, units: Units) -> Columns:
         """Columns of the linear maps that the given heads and channels feed."""
@@ -149,8 +149,12 @@ def honest_test(
 ) -> dict[str, Any]:
     """Is the circuit what the model rests on? On held-out text, against random sets and against shuffled scores.
 
+    ``circuit`` begins with its strongest component. What is left without it is judged too, against the same (by one
+    component larger) random sets: one giant should not pass for a circuit unseen.
+
     Returns:
-        ``passed``: the circuit passes :func:`verdict` and no shuffle does; ``circuit``, ``shuffled``: verdicts;
+        ``passed``: the circuit passes :func:`verdict` and no shuffle does; ``circuit``, ``without_strongest``,
+        ``shuffled``: verdicts;
         ``random``: the damages of the random sets with ``median`` and ``max``; ``by_part``: damage of the circuit's
         heads alone and of its channels alone; all in nats a token.
     """
@@ -164,6 +168,7 @@ def honest_test(
     units = groups.collect(circuit)
     whole = damage(units)
     parts = sorted({site[1] for site in units})
+    rest = damage(groups.collect(circuit[1:])) if len(circuit) > 1 else 0.0
     by_part = {part: damage({site: found for site, found in units.items() if site[1] == part}) for part in parts}
     random = [damage(random_set(groups, units, generator)) for _ in range(n_random)]
     # Scores shuffled within each layer and kind choose any units of it, as many as the true ones did.
@@ -174,6 +179,7 @@ def honest_test(
         "required_ratio": REQUIRED_RATIO,
         "loss": base,
         "circuit": own,
+        "without_strongest": verdict(rest, random),
         "by_part": by_part,
         "random": {"n": n_random, "median": statistics.median(random), "max": max(random), "damage": random},
         "shuffled": shuffled,

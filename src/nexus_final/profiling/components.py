@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nexus.core.files import atomic_file
-from nexus.core.state_space import HybridLM
+from nexus.core.state_space import Block, HybridLM
 from nexus_final.profiling.probe import Probe
 
 Part = Literal["attention", "mlp"]
@@ -32,7 +32,8 @@ KEPT = 1  # the first token of a row is left alone: all heads rest on it, so its
 def way_back(model: HybridLM, site: Site) -> nn.Linear:
     """The linear map whose input columns are this site's components."""
     block = model.backbone.blocks[site[0]]
-    linear = block.mixer.o_proj if site[1] == "attention" else block.mlp.down_proj
+    assert isinstance(block, Block)
+    linear: object = block.mixer.o_proj if site[1] == "attention" else block.mlp.down_proj
     assert isinstance(linear, nn.Linear)
     return linear
 

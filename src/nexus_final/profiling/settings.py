@@ -81,5 +81,5 @@ class ProfileConfig(BaseConfig):
             "layers": tokens["probe"] * (1 + 2 * sweep),
             "components": tokens["probe"] * (1 + (self.heads_per_layer + self.groups_per_layer) * sweep),
             "spectrum": 0.0,
-            "circuit": tokens["test"] * (4.0 + self.random_sets + self.shuffles),
+            "circuit": tokens["test"] * (5.0 + self.random_sets + self.shuffles),
         }

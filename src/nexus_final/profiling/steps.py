@@ -117,7 +117,7 @@ class Steps:
 
     def _window_probe(self) -> Probe:
         length = self.texts["window"].shape[1]
-        return self._probe("window", first=length // 8, stride=4)  # early on, a window sees everything anyway
+        return self._probe("window", first=length // 8, stride=2)  # early on, a window sees everything anyway
 
     @property
     def groups(self) -> Groups:
@@ -194,11 +194,12 @@ class Steps:
         c = self.config
         # By KL: the same choice as by the loss in the long run, with far less noise on a short text.
         effects = {Component(r["layer"], r["part"], r["index"]): r["kl"] for r in self.found["components"]}
-        chosen = sorted(choose_circuit(self.groups, effects, c.circuit_share))
+        chosen = choose_circuit(self.groups, effects, c.circuit_share)
         test = honest_test(
-            self._probe("test"), self.groups, chosen,
+            self._probe("test"), self.groups, sorted(chosen, key=lambda component: -effects[component]),
             n_random=c.random_sets, n_shuffles=c.shuffles, seed=c.seed, tick=self._tick,
         )  # fmt: skip
+        chosen = sorted(chosen)
         channels = [[o.layer, sorted(self.groups.units(o))] for o in chosen if o.part == "mlp"]
         return {
             "share": c.circuit_share,

@@ -48,7 +48,7 @@ def specs(config: RunConfig) -> list[TeacherSpec]:
 
 
 def teachers(ctx: Context) -> list[Teacher]:
-    """All teachers asked for, fetched and converted where they weren't yet. The first one gives the student its weights.
+    """All teachers asked for, fetched and converted where needed. The first one gives the student its weights.
 
     Raises:
         UserError: a teacher has another tokenizer than the first.

@@ -93,7 +93,7 @@ class EvaluationStage(Stage):
     def _choose(self, ctx: Context, student: HybridLM, perplexity: Any) -> dict[str, Any]:
         """The window whose held-out answers are best, among the widest; ties go to the narrower one."""
         widths = sorted((w for w in student.config.window_choices if w), reverse=True)[:CANDIDATES]
-        items = ctx.config.generation_items // CHOICE_SHARE
+        items = -(-ctx.config.generation_items // CHOICE_SHARE)
         if not items:
             best = self._narrowest_within_target(perplexity, widths)
             return {"window": best, "why": "the narrowest within its perplexity target", "candidates": {}}
@@ -105,7 +105,7 @@ class EvaluationStage(Stage):
                 ctx.control.check()
                 student.set_window(width)
                 answers = answer_exam(student, tokenizer, exam)
-                right = [float(sum(row)) / len(row) for row in answers.right.values()]
+                right = [float(sum(row)) / len(row) for row in answers.right.values() if row]
                 sound = sum(answers.sound) / len(answers.sound)
                 scores[str(width)] = {
                     "accuracy": sum(right) / len(right),
@@ -143,9 +143,7 @@ class EvaluationStage(Stage):
         models = {"teacher": teacher, "student": student}
         lengths = ctx.config.context_lengths
         with ctx.progress("cost of context", len(models) * len(lengths)) as bar:
-            return measure_context(
-                models, lengths, check=ctx.control.check, progress=lambda note: bar.advance(1, note)
-            )
+            return measure_context(models, lengths, check=ctx.control.check, progress=lambda note: bar.advance(1, note))
 
     def discard(self, ctx: Context) -> None:
         """Drop parts that were measured on something else."""
@@ -154,4 +152,6 @@ class EvaluationStage(Stage):
     def estimate(self, ctx: Context) -> Estimate:
         """By tokens and questions."""
         c = ctx.config
-        return Estimate(seconds=c.evaluate_tokens * 15 / 600 + c.generation_items * 3.5 + 60, disk=2**22, memory=3 * 2**30)
+        return Estimate(
+            seconds=c.evaluate_tokens * 15 / 600 + c.generation_items * 3.5 + 60, disk=2**22, memory=3 * 2**30
+        )

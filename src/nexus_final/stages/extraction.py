@@ -51,9 +51,7 @@ class ExtractionStage(Stage):
             )
             with ctx.progress(f"extracting {name}", texts.numel()) as bar:
                 source = self._source(ctx, teacher, texts.numel())
-                report = librarian.extract(
-                    source, texts, control=ctx.control, progress=bar.advance, restart=True
-                )
+                report = librarian.extract(source, texts, control=ctx.control, progress=bar.advance, restart=True)
             ctx.say(f"{name}: {report}")
             reports[name] = {
                 "texts": len(texts),

@@ -81,9 +81,7 @@ class ReleaseStage(Stage):
                 "others": [other.teacher_id for other in specs(ctx.config)[1:]],
             },
             "data": {
-                "sets": [
-                    {"name": s.name, "kind": s.kind, "licence": s.licence, "note": s.note} for s in data_sets(ctx)
-                ]
+                "sets": [{"name": s.name, "kind": s.kind, "licence": s.licence, "note": s.note} for s in data_sets(ctx)]
             },
             "profile": _read(results / "profile" / spec.teacher_id / "profile.json"),
             "extraction": _read(results / "extraction.json"),

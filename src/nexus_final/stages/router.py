@@ -8,10 +8,11 @@ from typing import Any
 
 from nexus.core.state_space import HybridLM
 from nexus_final.intents import intent_examples
+from nexus_final.router_fit import RouterSettings
 from nexus_final.stage import Context, Estimate, Stage, source_version
 from nexus_final.stages.common import teacher_facts, teachers
 from nexus_final.stages.release import chosen_window
-from nexus_final.train_router import RouterSettings, texts_to_read, train_router
+from nexus_final.train_router import texts_to_read, train_router
 
 
 class RouterStage(Stage):
@@ -38,10 +39,7 @@ class RouterStage(Stage):
         student = HybridLM.load(ctx.paths.checkpoints / "student")
         student.set_window(chosen_window(ctx))
         settings = (RouterSettings.quick if ctx.config.quick else RouterSettings)(seed=ctx.config.seed)
-        examples = {
-            split: intent_examples(split, cache=ctx.paths.cache)  # type: ignore[arg-type]
-            for split in ("train", "heldout", "test")
-        }
+        examples = {split: intent_examples(split, cache=ctx.paths.cache) for split in ("train", "heldout", "test")}
         with ctx.progress("router", texts_to_read(examples, settings)) as bar:
             report = train_router(
                 student, teachers(ctx)[0].tokenizer(), examples, folder, settings, ctx.control, bar.advance

@@ -105,9 +105,7 @@ class TrainingStage(Stage):
         folder.mkdir(parents=True, exist_ok=True)
         with ctx.progress("aligning layers", student.config.layers.count("W")) as bar:
             settings = AlignmentSettings(steps=ctx.config.align_steps)
-            aligner = Aligner(
-                teacher, student, texts, folder, settings, ctx.control, lambda note: bar.advance(1, note)
-            )
+            aligner = Aligner(teacher, student, texts, folder, settings, ctx.control, lambda note: bar.advance(1, note))
             return aligner.run()
 
     def _settings(self, ctx: Context) -> TrainSettings:
@@ -119,7 +117,7 @@ class TrainingStage(Stage):
             rest_rate=c.rest_rate,
             ce_weight=c.ce_weight,
             seed=c.seed,
-            eval_every=max(1, steps // 4),
+            eval_every=steps if c.quick else max(1, steps // 3),  # a look costs as much as several steps
             save_every=max(1, min(60, steps // 2)),
         )
 
