@@ -51,6 +51,13 @@ def speak_ascii(model: HybridLM) -> HybridLM:
     return model
 
 
+def never_end(model: HybridLM) -> HybridLM:
+    """Let a model with a head of its own talk for ever: the end token is never the likeliest."""
+    with torch.no_grad():
+        model.lm_head.weight[256:] = 0
+    return model
+
+
 def write_release(folder: Path, model: HybridLM | None = None, **generation: object) -> Path:
     """Save a whole release folder."""
     (model or tiny_model()).save(folder)

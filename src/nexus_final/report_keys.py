@@ -93,6 +93,7 @@ PROFILE = {
     "profile.circuit.test.loss": "held-out loss of the whole teacher, nats a token",
     "profile.circuit.test.circuit.*": "`damage` (rise of the loss, nats), `ratio` to the median, `p_value`, `passed`",
     "profile.circuit.test.by_part.*": "damage of its heads alone and of its channels alone, nats",
+    "profile.circuit.test.without_strongest.*": "the circuit's verdict without its strongest member",
     "profile.circuit.test.random.n": "random sets drawn, matched in size, layer and kind",
     "profile.circuit.test.random.median": "their median damage, nats",
     "profile.circuit.test.random.max": "their largest damage, nats",

@@ -36,13 +36,13 @@ class RouterConfig(BaseConfig):
 
     Attributes:
         labels: intents in the order of the head's outputs. abstain: the one among them that means "none of these".
-        depths: after which blocks of the model its states are averaged. d_model: their width.
+        depth: after how many blocks of the model its states are averaged. d_model: their width.
         hidden: width of the head. temperature: divides its logits. threshold: least probability of an answer.
     """
 
     labels: tuple[str, ...]
     abstain: str | None = None
-    depths: tuple[int, ...]
+    depth: int
     d_model: int
     hidden: int = 128
     max_tokens: int = 48
@@ -52,7 +52,11 @@ class RouterConfig(BaseConfig):
 
     def faults(self) -> list[str]:
         """Ranges and relations."""
-        found = [*positive(self, "d_model", "hidden", "max_tokens", "temperature"), *in_range(self, "threshold", 0, 1)]
+        found = [
+            *positive(self, "d_model", "hidden", "max_tokens", "temperature"),
+            *in_range(self, "threshold", 0, 1),
+            *in_range(self, "depth", 0),
+        ]
         if len(set(self.labels)) < 2:
             found.append(fault("labels", self.labels, "are fewer than two intents", "give two or more"))
         if self.abstain is not None and self.abstain not in self.labels:
@@ -120,7 +124,7 @@ class Router:
                 "give the model that it was trained on"
             )
         if model is not None and tokenizer is not None:
-            self._features = TextFeatures(model, tokenizer, config.depths, config.max_tokens, config.start_id)
+            self._features = TextFeatures(model, tokenizer, (config.depth,), config.max_tokens, config.start_id)
 
     def route(self, text: str) -> tuple[str | None, float]:
         """The intent of a text, or None, and the probability of the best intent."""
@@ -132,7 +136,7 @@ class Router:
         return [self._answer(place, p) for place, p in zip(places.tolist(), best.tolist(), strict=True)]
 
     def features(self, texts: Sequence[str], advance: Callable[[int], object] | None = None) -> Tensor:
-        """What the head reads of texts, (N, inputs).
+        """What the head reads of texts, (N, d_model).
 
         Raises:
             ValueError: the router was loaded without a model.
@@ -143,7 +147,7 @@ class Router:
 
     @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
-        """Calibrated probabilities (N, labels) from features (N, inputs)."""
+        """Calibrated probabilities (N, labels) from features (N, d_model)."""
         return (self.head(features) / self.config.temperature).softmax(-1)
 
     def _answer(self, place: int, probability: float) -> tuple[str | None, float]:
@@ -173,7 +177,7 @@ class Router:
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name} does not exist; train the router first")
         config = RouterConfig.from_dict(_read_header(folder / CONFIG_FILE))
-        head = IntentHead(len(config.depths) * config.d_model, config.hidden, len(config.labels))
+        head = IntentHead(config.d_model, config.hidden, len(config.labels))
         try:
             head.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
         except (SafetensorError, RuntimeError) as error:

@@ -1,8 +1,8 @@
-"""Fitting a router: the head on frozen features, its temperature and threshold, and the choice of depths."""
+"""Fitting a router: the head on frozen features, its temperature and threshold. What is each depth good for?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -61,9 +61,9 @@ class RouterSettings(BaseConfig):
 
 @dataclass(frozen=True)
 class Tried:
-    """A head trained on one choice of depths, fitted on `heldout`, with its figures there."""
+    """A head trained on the states at one depth, fitted on `heldout`, with its figures there."""
 
-    depths: tuple[int, ...]
+    depth: int
     head: IntentHead
     temperature: float
     threshold: float
@@ -75,35 +75,22 @@ def usual_depths(n_layers: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(n_layers * share)) for share in (1 / 3, 1 / 2, 2 / 3)}))
 
 
-def picked(features: Tensor, depths: Sequence[int], chosen: Sequence[int]) -> Tensor:
-    """(N, depths, D) to (N, chosen * D)."""
-    return features[:, [depths.index(depth) for depth in chosen]].flatten(1)
-
-
-def try_depths(
-    features: Mapping[str, Tensor],
-    targets: Mapping[str, Tensor],
-    classes: int,
-    depths: Sequence[int],
-    chosen: tuple[int, ...],
-    s: RouterSettings,
+def try_depth(
+    features: Mapping[str, Tensor], targets: Mapping[str, Tensor], classes: int, depth: int, s: RouterSettings
 ) -> Tried:
-    """Train on ``train`` and ``slips`` at the ``chosen`` ones of ``depths``; fit and measure on ``heldout``.
-
-    ``features`` are (N, depths, d_model) and ``targets`` (N,), by split.
-    """
-    known, slips, heldout = (picked(features[name], depths, chosen) for name in ("train", "slips", "heldout"))
-    head = fit_head(torch.cat((known, slips)), torch.cat((targets["train"], targets["slips"])), classes, s)
+    """Train on ``train`` and ``slips``, fit and measure on ``heldout``; features are (N, d_model), targets (N,)."""
+    known = torch.cat((features["train"], features["slips"]))
+    head = fit_head(known, torch.cat((targets["train"], targets["slips"])), classes, s)
     with torch.no_grad():
-        logits = head(heldout)
+        logits = head(features["heldout"])
     truth = targets["heldout"]
     temperature = fit_temperature(logits, truth)
     log_probs = (logits / temperature).log_softmax(-1)
     confidence, said = log_probs.exp().max(-1)
     threshold = best_threshold(confidence.double().numpy(), (said == truth).numpy(), s.accuracy)
     f1 = macro_f1(truth.numpy(), said.numpy(), classes)
-    row = {"depths": list(chosen), "macro_f1": f1, "nll": F.nll_loss(log_probs, truth).item()}
-    return Tried(chosen, head, temperature, min(threshold, 1.0), row)
+    row = {"depth": depth, "macro_f1": f1, "nll": F.nll_loss(log_probs, truth).item()}
+    return Tried(depth, head, temperature, min(threshold, 1.0), row)
 
 
 def fit_head(features: Tensor, targets: Tensor, classes: int, s: RouterSettings) -> IntentHead:

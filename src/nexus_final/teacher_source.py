@@ -18,7 +18,7 @@ from nexus.core.state_space import HybridLM
 from nexus.training.control import RunControl
 from nexus.training.sparse_targets import SparseTargets, sparsify
 
-_HEAD_TOKENS = 256  # tokens whose logits are held at once
+_LOGIT_BYTES = 96 * 2**20  # logits held at once (measured: with fewer tokens the head is read too often)
 Progress = Callable[[float, str], object]
 """Called with an amount of tokens just done and a short note; a stage passes ``bar.advance``."""
 
@@ -86,6 +86,7 @@ class ResidentTeacher:
             raise ValueError("vocab_size: unknown; pass it, or the head's weights")
         self._run, self._head, self._batch_tokens, self._clock = run, head, batch_tokens, clock
         self._vocab_size = vocab_size if head is None else len(head)
+        self._piece = max(32, _LOGIT_BYTES // (4 * self._vocab_size))
         self._buffer: Tensor | None = None
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -130,7 +131,7 @@ class ResidentTeacher:
         start = self._clock()
         states = self._run(ids).flatten(0, 1)
         self.seconds["teacher"] += self._clock() - start
-        for part in states.split(_HEAD_TOKENS):
+        for part in states.split(self._piece):
             start = self._clock()
             logits = part if self._head is None else self._logits(part, self._head)
             middle = self._clock()
@@ -142,7 +143,7 @@ class ResidentTeacher:
     def _logits(self, states: Tensor, head: Tensor) -> Tensor:
         """Logits (N, V) in a buffer that is used again: fresh memory for every piece is not free."""
         if self._buffer is None:
-            self._buffer = states.new_empty(_HEAD_TOKENS, len(head))
+            self._buffer = states.new_empty(self._piece, len(head))
         return torch.mm(states, head.t(), out=self._buffer[: len(states)])
 
 

@@ -23,7 +23,7 @@ from nexus.core.state_space import HybridLM
 from nexus_final.router import Router, RouterConfig
 from nexus_final.router_baselines import baselines
 from nexus_final.router_features import Encoder, TextFeatures
-from nexus_final.router_fit import RouterSettings, combinations, picked, try_depths, usual_depths
+from nexus_final.router_fit import RouterSettings, try_depth, usual_depths
 from nexus_final.router_metrics import summary, typos
 
 Example = tuple[str, str]
@@ -59,8 +59,8 @@ def train_router(
         ``abstention`` (``aurc`` and the risk at ten coverages), ``abstain`` (share of texts left unanswered),
         ``answered`` (``coverage``: share of real requests that get an answer, ``accuracy``: share of answers that are
         right), ``flip_rate`` under typing slips, ``baselines`` with ``macro_f1`` and ``accuracy``, ``beats_all``.
-        ``tried``: each choice of depths with its figures on `heldout`.
-        ``intents``, ``n``, ``depths``, ``temperature``, ``threshold``, ``settings``, ``seconds``, ``seed``.
+        ``tried``: each depth with its figures on `heldout`.
+        ``intents``, ``n``, ``depth``, ``temperature``, ``threshold``, ``settings``, ``seconds``, ``seed``.
 
     Raises:
         ValueError: a split is missing or empty, or holds an intent that `train` lacks.
@@ -71,26 +71,24 @@ def train_router(
     depths = s.depths or usual_depths(model.config.n_layers)
     read = _Reader(TextFeatures(model, tokenizer, depths, s.max_tokens), control, advance)
     features = {name: read(texts.texts[name], name) for name in ("train", "slips", "heldout")}
-    torch.manual_seed(s.seed)  # the heads' first weights
-
-    tried = [
-        try_depths(features, texts.targets, len(texts.labels), depths, combination, s)
-        for combination in combinations(depths)
-    ]
+    tried = []
+    for place, depth in enumerate(depths):
+        here = {name: states[:, place] for name, states in features.items()}
+        tried.append(try_depth(here, texts.targets, len(texts.labels), depth, s))
     best = max(tried, key=lambda one: (one.row["macro_f1"], -one.row["nll"]))
     config = RouterConfig(
-        labels=texts.labels, abstain=s.abstain if s.abstain in texts.labels else None, depths=best.depths,
+        labels=texts.labels, abstain=s.abstain if s.abstain in texts.labels else None, depth=best.depth,
         d_model=model.config.d_model, hidden=s.hidden, max_tokens=s.max_tokens,
         temperature=best.temperature, threshold=best.threshold,
     )  # fmt: skip
     router = Router(best.head, config, model, tokenizer)
-    last = _Reader(TextFeatures(model, tokenizer, best.depths, s.max_tokens), control, advance)
+    last = _Reader(TextFeatures(model, tokenizer, (best.depth,), s.max_tokens), control, advance)
     report = {
-        **_judge(router, texts, picked(features["train"], depths, best.depths), last, s),
+        **_judge(router, texts, features["train"][:, depths.index(best.depth)], last, s),
         "tried": [one.row for one in tried],
         "intents": list(texts.labels),
         "n": {name: len(texts.texts[name]) for name in SPLITS},
-        "depths": list(best.depths),
+        "depth": best.depth,
         "temperature": best.temperature,
         "threshold": best.threshold,
         "seed": s.seed,

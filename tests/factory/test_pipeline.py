@@ -31,7 +31,7 @@ def run(options: list[str], kill_at: str = "") -> int:
 def start(options: list[str], kill_at: str = "") -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NEXUS_KILL_AT": kill_at}
     command = [sys.executable, str(PIPELINE), *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")

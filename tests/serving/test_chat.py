@@ -1,11 +1,14 @@
 """`nexus chat`: one-shot in pipes, conversations, Ctrl+C on a real process, errors of one line."""
 
+import contextlib
 import io
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from nexus.inference.generation import generate
 from nexus.inference.release import load_release
 from nexus.serving.chat import HELP
 from nexus.serving.session import ChatSession
-from tests.tiny_release import tiny_model, write_release
+from tests.tiny_release import never_end, tiny_model, write_release
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = str(10**9)
@@ -23,7 +26,14 @@ ENDLESS = str(10**9)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return str(write_release(tmp_path_factory.mktemp("release"), tiny_model(max_seq_length=10**9)))
+    return str(write_release(tmp_path_factory.mktemp("release")))
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory):
+    """A release whose greedy answers never end."""
+    model = never_end(tiny_model(max_seq_length=10**9, tie_embeddings=False))
+    return str(write_release(tmp_path_factory.mktemp("endless"), model))
 
 
 def answer_to(folder, prompt, tokens, *before):
@@ -137,34 +147,58 @@ def test_the_default_release_is_found_from_anywhere(tmp_path, monkeypatch):
     assert cli._release_folder(cli.DEFAULT_RELEASE).resolve() == elsewhere / cli.DEFAULT_RELEASE
 
 
+@contextlib.contextmanager
 def run(folder, *arguments, **streams):
     command = [sys.executable, "-m", "nexus.cli", "chat", folder, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **streams)
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # after a failed check it would talk for ever
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(folder):
+def read_until(descriptor, wanted):
+    """What a process writes, up to and with ``wanted``; gives up when nothing comes for a long time."""
+    seen = b""
+    while wanted not in seen:
+        ready, _, _ = select.select([descriptor], [], [], 120)
+        assert ready, f"waited for {wanted!r}, got {seen!r}"
+        byte = os.read(descriptor, 1)
+        assert byte, f"waited for {wanted!r}, it ended with {seen!r}"
+        seen += byte
+    return seen
+
+
+def drain(descriptor):
+    """Throw away what is there by now."""
+    while select.select([descriptor], [], [], 0)[0]:
+        os.read(descriptor, 4_096)
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(endless):
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with run(folder, "--max-new-tokens", ENDLESS, **pipes) as process:
+    with run(endless, "--max-new-tokens", ENDLESS, **pipes) as process:
         for _ in range(2):
-            process.stdin.write(b"Hello\n")
-            process.stdin.flush()
-            assert process.stdout.read(20)  # it is answering, and would go on for ever
+            os.write(process.stdin.fileno(), b"Hello\n")
+            assert os.read(process.stdout.fileno(), 20)  # it is answering, and would go on for ever
             process.send_signal(signal.SIGINT)
-            assert process.stderr.readline() == b"[stopped]\n"
-            os.set_blocking(process.stdout.fileno(), False)
-            process.stdout.read()
-            os.set_blocking(process.stdout.fileno(), True)
-        _, err = process.communicate(b"/exit\n", timeout=60)
+            assert read_until(process.stderr.fileno(), b"\n") == b"[stopped]\n"
+            drain(process.stdout.fileno())
+        _, err = process.communicate(b"/exit\n", timeout=120)
         assert (process.returncode, err) == (0, b"")
 
 
-def test_at_a_terminal_ctrl_c_drops_the_line_and_ctrl_d_leaves(folder):
+def test_at_a_terminal_ctrl_c_drops_the_line_and_ctrl_d_leaves(endless):
     master, slave = pty.openpty()
-    with run(folder, "--max-new-tokens", ENDLESS, stdin=slave, stdout=slave, stderr=slave) as process:
+    with run(endless, "--max-new-tokens", ENDLESS, stdin=slave, stdout=slave, stderr=slave) as process:
         os.close(slave)
         read_until(master, b"> ")
         process.send_signal(signal.SIGINT)  # at the prompt
+        while not select.select([master], [], [], 1)[0]:  # readline is deaf for an instant after it has shown one
+            process.send_signal(signal.SIGINT)
         assert b"/exit or Ctrl+D" in read_until(master, b"\n> ")
+        time.sleep(0.5)
+        drain(master)
         os.write(master, b"Hello\n")
         read_until(master, b"Hello\r\n")
         assert os.read(master, 100)
@@ -172,21 +206,14 @@ def test_at_a_terminal_ctrl_c_drops_the_line_and_ctrl_d_leaves(folder):
         read_until(master, b"[stopped]\r\n")
         read_until(master, b"> ")
         os.write(master, b"\x04")
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=120) == 0
     os.close(master)
 
 
-def read_until(master, wanted):
-    seen = b""
-    while wanted not in seen:
-        seen += os.read(master, 1)
-    return seen
-
-
-def test_a_reader_that_leaves_early_is_no_fault(folder):
+def test_a_reader_that_leaves_early_is_no_fault(endless):
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    with run(folder, "-p", "Hello", "--max-new-tokens", ENDLESS, **pipes) as process:
+    with run(endless, "-p", "Hello", "--max-new-tokens", ENDLESS, **pipes) as process:
         assert process.stdout.read(5)
         process.stdout.close()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=120) == 0
         assert process.stderr.read() == b""
