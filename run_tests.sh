@@ -25,7 +25,7 @@ check() { # NAME COMMAND...
     summary+=("$(printf '%-8s %s (%s s)' "$verdict" "$name" $((SECONDS - start)))")
 }
 
-# Two workers halve the time where there are two cores; each then keeps to one thread. A file's tests stay together.
+# Two workers where there are two cores, each with one thread. A file's tests stay together: they share fixtures.
 if [[ $(getconf _NPROCESSORS_ONLN) -ge 2 && " ${options[*]-} " != *" -n"* && " ${options[*]-} " != *" --pdb "* ]]; then
     options=(-n 2 --dist loadfile "${options[@]+"${options[@]}"}")
 fi

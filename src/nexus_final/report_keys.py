@@ -183,7 +183,7 @@ ROUTER = {
     "router.nll": "negative log-likelihood, nats a text",
     "router.temperature": "temperature that calibrates it",
     "router.threshold": "confidence below which it abstains",
-    "router.depths[]": "after which blocks of the student it looks",
+    "router.depth": "after which block of the student it looks",
     "router.tried[].**": "figures on held-out texts of each depth tried",
     "router.seed": "seed of its training",
     "router.answered.coverage": "share of the intents proper that it answers",

@@ -95,7 +95,7 @@ def sample_parts(folder: Path) -> dict[str, Any]:
                         "seconds": {"student": {"chat": 60.0}}},
         },
         "context": context(),
-        "router": {**f1, "texts": 100, "nll": 0.6, "temperature": 1.2, "threshold": 0.4, "depths": [12],
+        "router": {**f1, "texts": 100, "nll": 0.6, "temperature": 1.2, "threshold": 0.4, "depth": 12,
                    "seed": 0, "flip_rate": 0.04, "tried": [{"depth": 12}], "beats_all": True,
                    "abstention": {"aurc": 0.1, "curve": [{"coverage": i / 10, "risk": i / 60} for i in range(1, 11)]},
                    "confusion": {"labels": ["a", "b"], "rows": [[4, 1], [0, 5]]}, "settings": {"seed": 0},

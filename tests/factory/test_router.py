@@ -255,6 +255,7 @@ def test_the_probability_means_something_on_noisy_labels(model, tmp_path):
             "heldout_per_intent": 80,
             "test_per_intent": 80,
             "dropout": 0.0,
+            "epochs": 40,
         }
     )
     noisy = {name: texts_of(name, 80, noise=0.3) for name in ("train", "heldout", "test")}
