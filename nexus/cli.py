@@ -63,7 +63,9 @@ def _chat(arguments: argparse.Namespace) -> int:
     if prompt is not None and not prompt.strip():
         raise _Wrong("--prompt: is empty. cure: say something")
 
-    from nexus.inference.release import load_release  # torch is loaded only once the command line is known to be good
+    import torch  # loaded only once the command line is known to be good
+
+    from nexus.inference.release import load_release
     from nexus.inference.sampling import Sampling
     from nexus.serving.chat import answer_once, converse
     from nexus.serving.session import ChatSession
@@ -72,6 +74,7 @@ def _chat(arguments: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal without the letters of an answer is no reason to stop
     settings = {"temperature": arguments.temperature, "seed": arguments.seed, **_pairs(arguments.settings)}
     sampling = Sampling.from_dict(settings)
+    torch.set_flush_denormal(True)  # strong decays would end in denormal numbers, which are slow
     chat = ChatSession(load_release(folder), arguments.system, sampling, arguments.max_new_tokens)
     return converse(chat) if prompt is None else answer_once(chat, prompt.strip())
 

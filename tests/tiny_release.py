@@ -52,9 +52,9 @@ def speak_ascii(model: HybridLM) -> HybridLM:
 
 
 def never_end(model: HybridLM) -> HybridLM:
-    """Let a model with a head of its own talk for ever: the end token is never the likeliest."""
+    """Let a model with a head of its own talk for ever, in printable ASCII: nothing else is ever the likeliest."""
     with torch.no_grad():
-        model.lm_head.weight[256:] = 0
+        model.lm_head.weight[PRINTABLE:] = 0
     return model
 
 

@@ -116,26 +116,26 @@ class Detokenizer:
     def __init__(self, tokenizer: TextTokenizer, skip_special: bool = True) -> None:
         self._tokenizer, self._skip_special = tokenizer, skip_special
         self._ids: list[int] = []  # those of the last piece, for the sake of spaces between words, then the new ones
-        self._said = 0  # how many of them have been given out
+        self._old = 0  # how many of them are of the last piece
+        self._said = ""  # their text as far as it was given out
 
     def feed(self, token: int) -> str:
         """The text that this id completes; empty while a character is unfinished."""
         self._ids.append(token)
-        piece = self._piece()
-        if piece.endswith(_BROKEN):
-            return ""
-        self._ids, self._said = self._ids[self._said :], len(self._ids) - self._said
+        text = self._decode(self._ids)
+        # An unfinished character is one mark at the end. Marks before it stand for bytes that will never be a text.
+        settled = text.removesuffix(_BROKEN)
+        piece, self._said = settled[len(self._said) :], settled
+        if settled == text:
+            self._ids, self._old = self._ids[self._old :], len(self._ids) - self._old
+            self._said = self._decode(self._ids)
         return piece
 
     def finish(self) -> str:
         """What was held back: a character that never became whole is U+FFFD."""
-        piece = self._piece()
-        self._ids, self._said = [], 0
+        piece = self._decode(self._ids)[len(self._said) :]
+        self._ids, self._old, self._said = [], 0, ""
         return piece
-
-    def _piece(self) -> str:
-        before, now = (self._decode(ids) for ids in (self._ids[: self._said], self._ids))
-        return now[len(before) :]
 
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special=self._skip_special)

@@ -22,14 +22,15 @@ FIGURES = (
 )
 
 
-def write_model_card(report: Mapping[str, Any], folder: Path) -> Path:
+def write_model_card(report: Mapping[str, Any], folder: Path, name: str = "") -> Path:
     """Write ``README.md`` into the release ``folder`` and return its path.
 
     Args:
         report: the content of `report.json`.
+        name: of the release where ``folder`` is only its workplace; the folder's own if empty.
     """
     path = Path(folder) / "README.md"
-    atomic_write_text(path, "\n".join(_card(report, path.parent.name)).rstrip() + "\n")
+    atomic_write_text(path, "\n".join(_card(report, name or path.parent.name)).rstrip() + "\n")
     return path
 
 

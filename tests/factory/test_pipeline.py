@@ -65,6 +65,13 @@ def test_every_figure_is_documented(finished):
     assert report["perplexity"]["sets"]["held_out"]["32"]["windows"].keys() == {"0", "16", "64", "128"}
 
 
+def test_the_card_names_the_release(finished):
+    root, _ = finished
+    card = (root / "nexus-release-v1" / "README.md").read_text()
+    assert "# nexus-release-v1\n" in card
+    assert ".tmp" not in card
+
+
 def test_a_finished_run_is_skipped(finished, capfd):
     root, options = finished
     before = (root / "nexus-release-v1" / "model.safetensors").stat().st_mtime_ns

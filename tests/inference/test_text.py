@@ -68,6 +68,12 @@ def test_bytes_that_are_no_text_come_out_in_the_end(ids):
     assert "".join(streamed(TOKENIZER, ids)) == TOKENIZER.decode(ids)
 
 
+def test_endless_garbage_is_not_held_back():
+    garbage = TOKENIZER.encode("🙂")[1:2] * 40  # the inside of a character, without its beginning
+    pieces = streamed(TOKENIZER, garbage)
+    assert pieces == ["", *["\ufffd"] * 40]
+
+
 def test_an_unfinished_character_is_said_so_at_the_end():
     assert streamed(TOKENIZER, TOKENIZER.encode("a🙂")[:-1]) == ["a", "", "", "", "\ufffd"]
 

@@ -62,7 +62,7 @@ class ReleaseStage(Stage):
             overview = ctx.paths.results / "overview.png"
             if overview.exists():
                 shutil.copyfile(overview, folder / "overview.png")
-            write_model_card(report, folder)
+            write_model_card(report, folder, ctx.paths.release.name)
         ctx.say(f"released {ctx.paths.release} with window {window}; figures in {ctx.paths.results / 'report.html'}")
         return [ctx.paths.release, report_path, ctx.paths.results / "report.html"]
 
