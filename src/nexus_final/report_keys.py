@@ -190,6 +190,7 @@ ROUTER = {
     "router.answered.accuracy": "share right of what it answers",
     "router.beats_all": "whether its macro-F1 is above every baseline's",
     "router.flip_rate": "share of answers that typing slips change",
+    "router.flip_rate_answered": "the same among texts that it answers",
     "router.abstention.aurc": "area under the risk-coverage curve, lower is better",
     "router.abstention.curve[].coverage": "share of texts answered, the surest first",
     "router.abstention.curve[].risk": "share wrong among them",

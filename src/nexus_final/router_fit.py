@@ -35,7 +35,7 @@ class RouterSettings(BaseConfig):
     test_per_intent: int = 40
     typo_share: float = 0.25
     abstain: str = "unknown"
-    accuracy: float = 0.9
+    accuracy: float = 0.95
     hidden: int = 128
     dropout: float = 0.5
     epochs: int = 50

@@ -65,7 +65,7 @@ def best_threshold(confidence: Floats, right: NDArray[np.bool_], accuracy: float
     return float(sure[good[-1]] if len(good) else sure[ends][share[ends].argmax()])
 
 
-def typos(text: str, seed: str, share: float = 0.15) -> str:
+def typos(text: str, seed: str, share: float = 0.08) -> str:
     """The text with a slip of the fingers in about this share of its longer words, and in one at least.
 
     A slip swaps two letters, drops one, doubles one, or hits a neighbour on the keyboard.

@@ -58,7 +58,8 @@ def train_router(
         On the test texts: ``macro_f1``, ``accuracy``, ``ece`` (15 bins), ``nll``, ``reliability``, ``confusion``,
         ``abstention`` (``aurc`` and the risk at ten coverages), ``abstain`` (share of texts left unanswered),
         ``answered`` (``coverage``: share of real requests that get an answer, ``accuracy``: share of answers that are
-        right), ``flip_rate`` under typing slips, ``baselines`` with ``macro_f1`` and ``accuracy``, ``beats_all``.
+        right), ``flip_rate`` under typing slips and ``flip_rate_answered`` among texts above the threshold,
+        ``baselines`` with ``macro_f1`` and ``accuracy``, ``beats_all``.
         ``tried``: each depth with its figures on `heldout`.
         ``intents``, ``n``, ``depth``, ``temperature``, ``threshold``, ``settings``, ``seconds``, ``seed``.
 
@@ -168,6 +169,8 @@ def _judge(router: Router, texts: _Texts, known: Tensor, read: _Reader, s: Route
     probabilities = router.probabilities(features)
     truth, (confidence, said) = texts.targets["test"], probabilities.max(1)
     slipped = router.probabilities(read(texts.texts["test_slips"], "test_slips").flatten(1)).argmax(1)
+    flipped = slipped != said[texts.slipping]
+    sure = (confidence >= router.config.threshold)[texts.slipping]
     abstain = -1 if router.config.abstain is None else texts.labels.index(router.config.abstain)
     silent = (confidence < router.config.threshold) | (said == abstain)
     answered = ~silent & (truth != abstain)
@@ -183,7 +186,8 @@ def _judge(router: Router, texts: _Texts, known: Tensor, read: _Reader, s: Route
             "coverage": _share(answered, truth != abstain),
             "accuracy": _share(answered & (said == truth), ~silent),
         },
-        "flip_rate": _share(slipped != said[texts.slipping], torch.ones_like(slipped, dtype=torch.bool)),
+        "flip_rate": _share(flipped, torch.ones_like(flipped)),
+        "flip_rate_answered": _share(flipped & sure, sure),
         "baselines": others,
         "beats_all": all(found["macro_f1"] > other["macro_f1"] for other in others.values()),
     }
@@ -219,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def describe(report: Mapping[str, Any]) -> str:
     """The figures of a report in a few lines."""
-    figures = {name: report[name] for name in ("macro_f1", "accuracy", "ece", "flip_rate")}
+    figures = {name: report[name] for name in ("macro_f1", "accuracy", "ece", "flip_rate", "flip_rate_answered")}
     figures["aurc"] = report["abstention"]["aurc"]
     lines = ["router: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items())]
     lines += [f"  {name}: macro-F1 {found['macro_f1']:.3f}" for name, found in report["baselines"].items()]

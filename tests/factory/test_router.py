@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nexus.core.state_space import HybridConfig, HybridLM
+from nexus.inference.release import load_release
 from nexus_final.router import IntentHead, Router, RouterConfig
 from nexus_final.router_baselines import baselines
 from nexus_final.router_features import TextFeatures
@@ -24,7 +25,8 @@ from nexus_final.router_metrics import (
     risk_coverage,
     typos,
 )
-from nexus_final.train_router import describe, texts_to_read, train_router
+from nexus_final.train_router import describe, main, texts_to_read, train_router
+from tests.tiny_release import write_release
 
 WORDS = {
     "sum": ["add", "plus", "minus", "total", "number", "count", "many", "sum"],
@@ -209,6 +211,7 @@ def test_separable_intents_are_learnt_and_majority_is_beaten(trained):
     assert report["macro_f1"] >= 0.9
     assert report["macro_f1"] > report["baselines"]["majority"]["macro_f1"] + 0.5
     assert report["answered"]["accuracy"] >= 0.85
+    assert 0 <= report["flip_rate_answered"] <= 1
     assert report["n"] == {"train": 120, "heldout": 80, "test": 80}
     assert sum(map(sum, report["confusion"]["rows"])) == 80
     assert f"macro_f1 {report['macro_f1']:.3f}" in describe(report)
@@ -345,3 +348,23 @@ def test_folders_and_models_that_do_not_fit_are_refused(trained, model, tmp_path
 def test_a_head_alone_gives_probabilities():
     router = Router(IntentHead(8, 4, 3), RouterConfig(labels=("a", "b", "c"), depth=0, d_model=8))
     assert torch.allclose(router.probabilities(torch.randn(5, 8)).sum(1), torch.ones(5))
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_the_command_trains_on_a_release_and_prints_the_figures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("nexus_final.intents.intent_examples", lambda split: examples()[split])
+    release = write_release(tmp_path / "release")
+    assert main(["--release", str(release), "--out", str(tmp_path / "out"), "--quick", "--seed", "3"]) == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["seed"] == 3
+    assert report["n"]["train"] == 4 * RouterSettings.quick().train_per_intent
+    assert f"macro_f1 {report['macro_f1']:.3f}" in capsys.readouterr().out
+    loaded = load_release(release)
+    assert Router.load(tmp_path / "out", loaded.model, loaded.tokenizer).route("add plus")[1] > 0
+
+
+def test_a_missing_release_is_one_line_and_exit_2(tmp_path, capsys):
+    assert main(["--release", str(tmp_path / "none")]) == 2
+    assert "does not exist" in capsys.readouterr().err

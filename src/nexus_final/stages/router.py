@@ -22,7 +22,14 @@ class RouterStage(Stage):
     title = "3 Router"
     needs = ("train", "evaluate")
     version = source_version(
-        "nexus_final.train_router", "nexus_final.router", "nexus_final.router_features", "nexus_final.intents", __name__
+        "nexus_final.train_router",
+        "nexus_final.router",
+        "nexus_final.router_features",
+        "nexus_final.router_fit",
+        "nexus_final.router_metrics",
+        "nexus_final.router_baselines",
+        "nexus_final.intents",
+        __name__,
     )
 
     def inputs(self, ctx: Context) -> dict[str, Any]:
