@@ -89,7 +89,6 @@ class NexusTrainer:
         self.settings, self.control = settings, control or RunControl()
         self.progress, self.on_checkpoint = progress, on_checkpoint
         self.student.embed.weight.requires_grad_(False)
-        self.parts = [*student.backbone.blocks, student.backbone.norm]
         self.optimiser = _optimiser(student, settings)
         self.memory, self.numbers, self.heat = OomGuard(), NanGuard(), ThermalGuard(self.control)
         self.step = 0
@@ -137,7 +136,7 @@ class NexusTrainer:
             self.optimiser.zero_grad(set_to_none=True)
 
         self.memory.run(self._order(), piece, reset=reset)
-        norm = self._clip()
+        norm = float(nn.utils.clip_grad_norm_(self.student.parameters(), s.max_grad_norm))
         verdict = self.numbers.judge(sum(losses), norm)
         if verdict is Verdict.ROLL_BACK:
             self._roll_back()
@@ -147,15 +146,6 @@ class NexusTrainer:
         self.step += 1
         kill_point("train.step")
         self._note(sum(losses), norm, width)
-
-    def _clip(self) -> float:
-        """Clip each block apart; returns the norm over all of them.
-
-        The first layer's gradient is ten times that of all others (measured), so one common norm would let it set
-        everybody's pace.
-        """
-        norms = [nn.utils.clip_grad_norm_(block.parameters(), self.settings.max_grad_norm) for block in self.parts]
-        return float(torch.stack(norms).norm())
 
     def _roll_back(self) -> None:
         if not has_checkpoint(self.checkpoint):
