@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; tests run side by side
@@ -25,6 +26,10 @@ settings.load_profile("nexus")
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    # A suite started in the background inherits "SIGINT is ignored" and hands it on; tests that press Ctrl+C in a real
+    # process would then wait for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
