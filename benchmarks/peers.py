@@ -48,7 +48,8 @@ def nexus(compiled: bool = False) -> Peer:
     model = HybridLM(config)
     if compiled:
         for block in model.backbone.blocks:
-            block.compile(dynamic=False)
+            if block.kind == "M":  # an attention block would be compiled anew for each length of its growing cache
+                block.compile(dynamic=False)
 
     def loss(ids: Tensor) -> Tensor:
         hidden, _ = model.backbone(model.embed(ids))

@@ -1,4 +1,4 @@
-"""Settle a model that serves several window widths on one of them.
+"""Settle a model that serves several window widths on one of them, or on none.
 
 The one idea: the gains of a width are numbers, so they fold into the output projections; with no window at all a layer
 is its state-space path, which is plain Mamba-2.
@@ -22,9 +22,23 @@ def settle_window(model: HybridLM, window: int) -> HybridLM:
     choices = model.config.window_choices
     if choices and window not in choices:
         raise ValueError(f"window={window}: the weights serve {choices}; give one of these")
+    return _settle(model, window)
+
+
+def without_windows(model: HybridLM) -> HybridLM:
+    """A copy of ``model`` whose 'W' layers are their state-space paths alone, as they are, whatever the gains say.
+
+    Where 0 is a choice that :func:`settle_window` serves, its gains are left out here.
+    """
+    return _settle(model, None)
+
+
+def _settle(model: HybridLM, window: int | None) -> HybridLM:
+    """``window`` None: no window and no gains."""
     layers = model.config.layers
-    plan = layers.replace("W", "M") if window == 0 else layers
-    settled = HybridLM(model.config.replace(plan=plan, window=window, window_choices=())).to(model.device, model.dtype)
+    plan = layers if window else layers.replace("W", "M")
+    config = model.config.replace(plan=plan, window=window or 0, window_choices=())
+    settled = HybridLM(config).to(model.device, model.dtype)
     weights = dict(model.state_dict())
     for i, block in enumerate(model.backbone.blocks):
         if isinstance(block.mixer, WindowedMamba2):
@@ -34,15 +48,15 @@ def settle_window(model: HybridLM, window: int) -> HybridLM:
 
 
 @torch.no_grad()
-def _settle_layer(weights: dict[str, Tensor], prefix: str, mixer: WindowedMamba2, window: int) -> None:
+def _settle_layer(weights: dict[str, Tensor], prefix: str, mixer: WindowedMamba2, window: int | None) -> None:
     if mixer.choices:
-        pick = mixer.choices.index(window)
         for gain, path in (("mamba_gain", "mamba.out_proj"), ("attention_gain", "attention.o_proj")):
-            factor = weights.pop(prefix + gain)[pick]
+            gains = weights.pop(prefix + gain)
+            factor = 1.0 if window is None else gains[mixer.choices.index(window)]
             for name in ("weight", "bias"):
                 if (key := f"{prefix}{path}.{name}") in weights:
                     weights[key] = weights[key] * factor
-    if window == 0:
+    if not window:
         for key in [key for key in weights if key.startswith(prefix)]:
             value = weights.pop(key)
             if key.startswith(prefix + "mamba."):

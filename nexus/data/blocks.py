@@ -69,6 +69,14 @@ def pack_tokens(
     return joined[: count * length].reshape(count, length)
 
 
+def echo(blocks: Any) -> Any:
+    """Blocks (n, length), an array or a tensor, in which the second half says the first again: text for far recall."""
+    again = blocks.copy() if isinstance(blocks, np.ndarray) else blocks.clone()
+    half = -(-blocks.shape[1] // 2)
+    again[:, half:] = blocks[:, : blocks.shape[1] - half]
+    return again
+
+
 class TokenBlocks:
     """Blocks of token ids (n, length) with an endless, seeded order in which every epoch sees every block once.
 

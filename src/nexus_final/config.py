@@ -24,7 +24,8 @@ QUICK: Mapping[str, Any] = MappingProxyType(
         "align_tokens": 4_096,
         "align_steps": 10,
         "extract_tokens": 4_096,
-        "train_tokens": 4_096,
+        "train_tokens": 2_048,
+        "windowed_tokens": 2_048,
         "evaluate_tokens": 2_048,
         "generation_items": 8,
         "context_lengths": (512, 2_048),
@@ -40,7 +41,9 @@ class RunConfig(BaseConfig):
         models, datasets: names asked for, or None for the registry's ready ones and the default sets.
         sequence_length: tokens of a training text.
         align_tokens, align_steps: texts for the layer-wise alignment, and steps of one text each for every layer.
-        extract_tokens: teacher tokens put on disk. train_tokens: tokens of the end-to-end training, epochs included.
+        extract_tokens: teacher tokens put on disk.
+        train_tokens, windowed_tokens: tokens of the end-to-end training of the student without windows, and of the one
+            with windows; repeats included.
         mixer_rate, rest_rate: learning rates of the new state-space paths and of what the teacher gave.
         evaluate_tokens: of each held-out set and length. generation_items: questions of each set, and chat prompts; 0
             leaves out what is asked of the carried sets. router_texts: 0 leaves the router out.
@@ -58,8 +61,9 @@ class RunConfig(BaseConfig):
     sequence_length: int = 512
     align_tokens: int = 24_576
     align_steps: int = 100
-    extract_tokens: int = 73_728
-    train_tokens: int = 73_728
+    extract_tokens: int = 57_344
+    train_tokens: int = 57_344
+    windowed_tokens: int = 16_384
     mixer_rate: float = 1.5e-4
     rest_rate: float = 3e-5
     ce_weight: float = 0.25
@@ -71,9 +75,9 @@ class RunConfig(BaseConfig):
 
     def faults(self) -> list[str]:
         """Ranges."""
-        counts = ("sequence_length", "align_tokens", "align_steps", "extract_tokens", "train_tokens", "mixer_rate")
+        counts = ("sequence_length", "align_tokens", "align_steps", "extract_tokens", "train_tokens")
         return [
-            *positive(self, *counts),
+            *positive(self, *counts, "windowed_tokens", "mixer_rate"),
             *in_range(self, "seed", 0, 2**63 - 1),
             *in_range(self, "rest_rate", 0),
             *in_range(self, "ce_weight", 0),

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nexus.core.files import atomic_write_text
 from nexus.core.state_space import HybridLM
+from nexus.data.blocks import echo
 from nexus_final.profiling.components import Part
 from nexus_final.profiling.plot import draw_profile
 from nexus_final.profiling.probe import Probe
@@ -54,9 +55,10 @@ class NIWTCore:
         c = self.config
         self.texts = {
             "calibration": _cut(blocks, c.calibration_tokens),
-            "window": _cut(blocks, c.window_tokens),
+            # Prose hardly ever needs far recall, so on prose alone the layer that does it looks like any other.
+            "window": echo(_cut(blocks, c.window_tokens)),
             "probe": _cut(blocks.flip(0), c.probe_tokens),
-            "compare": _cut(heldout, c.window_tokens),
+            "compare": echo(_cut(heldout, c.window_tokens)),
             "test": _cut(heldout.flip(0), c.test_tokens),
         }
         Probe(model, self.texts["probe"])  # refuses a plan it can't read now, not after minutes

@@ -160,17 +160,24 @@ def _alignment(report: Report) -> Iterator[Table]:
 
 def _training(report: Report) -> Iterator[Table]:
     training = report["training"]
-    facts = {k: training[k] for k in ("steps", "tokens", "skipped") if k in training}
-    if "seconds" in training:
-        facts["time"] = duration(training["seconds"])
-    if facts:
-        yield Table("Training", ("", ""), _pairs(facts))
-    looks = [row for row in training.get("history", []) if any(k.startswith("ppl_window_") for k in row)]
-    if looks:
-        keys = sorted((k for k in looks[-1] if k != "step"), key=lambda k: -int(k.rsplit("_", 1)[1]))
-        columns = ("step", *(window_name(k.rsplit("_", 1)[1]) for k in keys))
-        rows = [(number(r["step"]), *(number(r.get(k), 2) for k in keys)) for r in looks]
+    parts = training.get("parts", {})
+    if parts:
+        rows = [(name.replace("_", " "), *(number(part[k]) for k in ("steps", "tokens")), duration(part["seconds"]),
+                 number(part["skipped"])) for name, part in parts.items()]  # fmt: skip
+        yield Table("Training", ("", "steps", "tokens", "time", "samples and steps left out"), rows)
+    looks: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}  # each student is looked at with windows of its own
+    for row in training.get("history", []):
+        keys = tuple(sorted((k for k in row if k.startswith("ppl_window_")), key=_width_in, reverse=True))
+        if keys:
+            looks.setdefault(keys, []).append(row)
+    for keys, found in looks.items():
+        columns = ("step", *(window_name(_width_in(k)) for k in keys))
+        rows = [(number(r["step"]), *(number(r.get(k), 2) for k in keys)) for r in found]
         yield Table("Perplexity of a held-out sample while learning", columns, rows)
+
+
+def _width_in(key: str) -> int:
+    return int(key.rsplit("_", 1)[1])
 
 
 def _perplexity(report: Report) -> Iterator[Table]:

@@ -1,8 +1,9 @@
-"""Distil the teacher into the student, end to end, one set of weights for all window widths.
+"""Distil the teacher into a student, end to end, one set of weights for the window widths it is given.
 
-The one idea: every step takes one of the widths in turn (no window most often), so the state-space paths learn to carry
-what the window leaves out, and the held-out loss then says how narrow the released window may be. The teacher speaks
-from the librarian's cache; it isn't in memory.
+The one idea: every step takes one of the widths in turn, so the state-space paths learn to carry what the window leaves
+out, and the held-out loss then says how narrow the released window may be. A student without any window learns apart:
+in turn with the others it got worse, not better (measured, see dev/LOG.md). The teacher speaks from the librarian's
+cache; it isn't in memory.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class TrainSettings:
         steps, batch_size: optimiser steps, texts in each.
         mixer_rate, rest_rate: learning rates of the new state-space paths, and of what came from the teacher.
         ce_weight: share of the text's own next token beside the teacher's distribution.
-        widths: window widths in the order they take turns.
+        widths: window widths in the order they take turns; (0,) for a student without windows.
         eval_every, save_every: steps between looks at the held-out text, and between checkpoints.
     """
 
@@ -56,7 +57,7 @@ class TrainSettings:
     mixer_rate: float = 1.5e-4
     rest_rate: float = 3e-5
     ce_weight: float = 0.25
-    widths: tuple[int, ...] = (0, 16, 0, 64, 0, 16, 0, 128)
+    widths: tuple[int, ...] = (16, 64, 16, 128)
     warm_up: int = 20
     floor: float = 0.05
     max_grad_norm: float = 1.0
@@ -72,6 +73,7 @@ class NexusTrainer:
         student: changed in place; its embedding stays as it is (it is the teacher's, and shared with the head).
         held_out: (n, T) ids to look at now and then; never trained on.
         checkpoint: file for the running state; the caller owns the folder.
+        part: name of what is trained; a checkpoint of another part is not gone on from.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class NexusTrainer:
         control: RunControl | None = None,
         progress: Callable[[int, str], None] = lambda step, note: None,
         on_checkpoint: Callable[[int, Path, str], None] = lambda step, path, digest: None,
+        part: str = "student",
     ) -> None:
+        self.part = part
         self.student, self.lessons, self.held_out, self.checkpoint = student, lessons, held_out, checkpoint
         self.settings, self.control = settings, control or RunControl()
         self.progress, self.on_checkpoint = progress, on_checkpoint
@@ -100,8 +104,8 @@ class NexusTrainer:
         Raises:
             Interrupted: asked to stop; the state is saved.
         """
-        if has_checkpoint(self.checkpoint):
-            self._restore(load_checkpoint(self.checkpoint))
+        if (saved := self._saved()) is not None:
+            self._restore(saved)
         if self.step == 0:
             self._look()
         while self.step < self.settings.steps:
@@ -148,11 +152,11 @@ class NexusTrainer:
         self._note(sum(losses), norm, width)
 
     def _roll_back(self) -> None:
-        if not has_checkpoint(self.checkpoint):
+        if (saved := self._saved()) is None:
             raise TrainingDiverged(
                 "mixer_rate: the loss left the finite numbers in the first steps; cure: a lower rate"
             )
-        self._restore(load_checkpoint(self.checkpoint))
+        self._restore(saved)
         self.numbers.rolled_back()
 
     def _note(self, loss: float, norm: float, width: int) -> None:
@@ -193,8 +197,16 @@ class NexusTrainer:
         self.history.append(row)
         LOG.info("held-out %s", " ".join(f"{key}={value:.3f}" for key, value in row.items()))
 
+    def _saved(self) -> dict[str, Any] | None:
+        """The last checkpoint of this part, if there is one."""
+        if not has_checkpoint(self.checkpoint):
+            return None
+        saved = load_checkpoint(self.checkpoint)
+        return saved if saved["part"] == self.part else None
+
     def _save(self) -> None:
         payload: dict[str, Any] = {
+            "part": self.part,
             "step": self.step,
             "model": {name: t for name, t in self.student.state_dict().items() if not _shared(name)},
             "optimiser": self.optimiser.state_dict(),

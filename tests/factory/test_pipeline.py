@@ -44,7 +44,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
 
 
 def weights(root: Path) -> dict[str, bytes]:
-    folders = (root / "nexus-release-v1", root / "nexus-release-v1" / "hf", root / "checkpoints" / "student")
+    release, made = root / "nexus-release-v1", root / "checkpoints"
+    folders = (release, release / "hf", made / "student", made / "student_without_window")
     return {str(f.relative_to(root)): (f / "model.safetensors").read_bytes() for f in folders}
 
 
@@ -97,6 +98,7 @@ def test_the_release_answers_here_and_in_transformers(finished):
         "stage.train.before",
         "train.step:3",
         "checkpoint.piece:40",
+        "train.part:student",
         pytest.param("checkpoint.sealed", marks=pytest.mark.slow),
         pytest.param("stage.train.ran", marks=pytest.mark.slow),
         pytest.param("stage.evaluate.done", marks=pytest.mark.slow),

@@ -98,3 +98,51 @@ def test_half_precision_stays_near():
     half = ssd_chunked(*(t.bfloat16() for t in args), 64)[0]
     assert half.dtype == torch.bfloat16
     assert (half.double() - exact).norm() / exact.norm() < 0.02  # bfloat16 carries 8 bits
+
+
+def stepped(length, groups, dtype=torch.float64):
+    """Arguments of `ssd_chunked` with step sizes and skip, in the order of `apart`."""
+    x, log_decay, b, c, state = inputs(length, groups, dtype, with_state=True)
+    step, skip = F.softplus(torch.randn(BATCH, length, HEADS, dtype=dtype)), torch.randn(HEADS, dtype=dtype)
+    return [x, log_decay, b, c, state, step, skip]
+
+
+def together(chunk):
+    return lambda x, a, b, c, state, step, skip: ssd_chunked(x, a, b, c, chunk, state, step, skip)
+
+
+def apart(x, log_decay, b, c, state, step, skip):
+    y, final = ssd_recurrent(x * step.unsqueeze(-1), log_decay, b, c, state)
+    return y + x * skip.unsqueeze(-1), final
+
+
+@BOTH
+@pytest.mark.parametrize(("length", "groups"), [(1, 1), (33, 1), (64, 2), (65, 4)])
+def test_step_sizes_and_skip_inside_equal_those_outside(length, groups, dtype):
+    args = stepped(length, groups, dtype)
+    fast, slow = with_gradients(together(16), args), with_gradients(apart, args)
+    all_close(fast[0] + fast[1], slow[0] + slow[1])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_every_gradient_is_that_of_finite_differences(groups):
+    args = [t.requires_grad_() for t in stepped(7, groups)]
+    assert torch.autograd.gradcheck(together(4), args)
+
+
+def test_steps_of_size_zero_write_nothing_and_have_finite_gradients():
+    args = stepped(20, 2)
+    args[5][:, 3:9] = 0
+    fast, slow = with_gradients(together(8), args), with_gradients(apart, args)
+    all_close(fast[0], slow[0])
+    assert fast[1][5][:, 3:9].eq(0).all()
+    all_close([g for i, g in enumerate(fast[1]) if i != 5], [g for i, g in enumerate(slow[1]) if i != 5])
+
+
+def test_what_comes_in_is_left_as_it_was():
+    args = stepped(33, 2)
+    before = [t.clone() for t in args]
+    with_gradients(together(16), args)
+    with torch.no_grad():
+        together(16)(*args)
+    assert all(torch.equal(t, b) for t, b in zip(args, before, strict=True))

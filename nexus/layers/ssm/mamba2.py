@@ -126,10 +126,10 @@ class Mamba2(nn.Module):
         log_decay = -self.A_log.exp() * dt
         if x.shape[1] == 1 and state is not None:
             y, state = ssd_step((x * dt.unsqueeze(-1))[:, 0], log_decay[:, 0], b[:, 0], c[:, 0], state)
-            y = y.unsqueeze(1)
+            y = torch.addcmul(y.unsqueeze(1), x, self.D.unsqueeze(-1))
         else:
-            y, state = ssd_chunked(x * dt.unsqueeze(-1), log_decay, b, c, self.chunk_size, state)
-        return torch.addcmul(y, x, self.D.unsqueeze(-1)).flatten(-2), state
+            y, state = ssd_chunked(x, log_decay, b, c, self.chunk_size, state, dt, self.D)
+        return y.flatten(-2), state
 
 
 def _close_gap(padded: Tensor, gap: Tensor, width: int) -> Tensor:

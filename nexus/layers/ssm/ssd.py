@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nexus.layers.ssm.scan import scan
+
 
 def ssd_step(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """One step of the recurrence (eq. 1 of the paper): decode.
@@ -57,57 +59,37 @@ def ssd_quadratic(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def ssd_chunked(
-    x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, chunk: int = 64, state: Tensor | None = None
+    x: Tensor,
+    log_decay: Tensor,
+    b: Tensor,
+    c: Tensor,
+    chunk: int = 64,
+    state: Tensor | None = None,
+    step: Tensor | None = None,
+    skip: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Matrix products inside chunks, a short recurrence between them (section 6 of the paper).
 
     Args:
         chunk: chunk length; any T is taken, the last chunk is filled up with steps that change nothing.
         state: (B, H, N, P) to start from; None is zeros.
+        step: (B, T, H) step sizes, if ``x`` has not been multiplied by them; a step of size 0 gets no gradient.
+        skip: (H,) ``skip * x`` is added to ``y``. Here both are almost free, outside each costs passes over ``x``.
 
     Returns:
         ``y`` (B, T, H, P) and the state after the last step.
     """
-    batch, length, heads, width = x.shape
-    groups, n = b.shape[2:]
-    ratio, chunk = heads // groups, min(chunk, length)
+    length = x.shape[1]
+    chunk = min(chunk, length)
+    step = torch.ones_like(log_decay) if step is None else step
+    skip = x.new_zeros(x.shape[2]) if skip is None else skip
+    state = empty_state(x, b) if state is None else state
     pad = -length % chunk
     if pad:  # x = 0 adds nothing and log_decay = 0 forgets nothing, so the filled-up steps keep the state
         x, b, c = (F.pad(t, (0, 0, 0, 0, 0, pad)) for t in (x, b, c))
-        log_decay = F.pad(log_decay, (0, 0, 0, pad))
-    chunks = (length + pad) // chunk
-
-    xc = x.view(batch, chunks, chunk, groups, ratio, width).permute(0, 1, 3, 4, 2, 5)  # (B, C, G, R, Q, P)
-    bc = b.view(batch, chunks, chunk, groups, n).transpose(2, 3)  # (B, C, G, Q, N)
-    cc = c.view(batch, chunks, chunk, groups, n).transpose(2, 3)
-    # Sums of logarithms in half precision are off by up to 1 (measured), so they are kept in float32 at least.
-    total = log_decay.view(batch, chunks, chunk, groups, ratio).permute(0, 1, 3, 4, 2)
-    total = (total.float() if total.dtype in (torch.float16, torch.bfloat16) else total).cumsum(-1)  # (B, C, G, R, Q)
-
-    # 1. Inside a chunk: the quadratic form.
-    scores = (cc @ bc.mT).unsqueeze(3)  # (B, C, G, 1, Q, Q), shared by the group's heads
-    y = (scores * _decay_matrix(total).to(x.dtype)) @ xc
-    # 2. What each chunk adds to the state.
-    to_end = (total[..., -1:] - total).exp().to(x.dtype)
-    weighted = (xc * to_end.unsqueeze(-1)).transpose(3, 4).reshape(batch, chunks, groups, chunk, ratio * width)
-    added = bc.mT @ weighted  # (B, C, G, N, R*P): one GEMM for all heads of a group
-    # 3. The recurrence over chunks; unbind, because slicing in a loop costs a full zero tensor each in backward.
-    carry = total[..., -1].exp().to(x.dtype)[:, :, :, None, :, None].expand(-1, -1, -1, 1, -1, width)
-    carry = carry.reshape(batch, chunks, groups, 1, ratio * width)
-    if state is None:
-        state = empty_state(x, b)
-    running = state.view(batch, groups, ratio, n, width).transpose(2, 3).reshape(batch, groups, n, ratio * width)
-    before = []
-    for decay, add in zip(carry.unbind(1), added.unbind(1), strict=True):
-        before.append(running)
-        running = running * decay + add
-    # 4. What the state before a chunk gives to its outputs.
-    carried = (cc @ torch.stack(before, dim=1)).view(batch, chunks, groups, chunk, ratio, width).transpose(3, 4)
-    y = y + carried * total.exp().to(x.dtype).unsqueeze(-1)
-
-    y = y.permute(0, 1, 4, 2, 3, 5).reshape(batch, chunks * chunk, heads, width)[:, :length]
-    final = running.view(batch, groups, n, ratio, width).transpose(2, 3).reshape(batch, heads, n, width)
-    return y, final
+        step, log_decay = (F.pad(t, (0, 0, 0, pad)) for t in (step, log_decay))
+    y, final = scan(x, step, log_decay, b, c, skip, state, chunk)
+    return y[:, :length], final
 
 
 def empty_state(x: Tensor, b: Tensor) -> Tensor:

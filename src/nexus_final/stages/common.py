@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nexus.core.state_space import HybridLM
-from nexus.data.blocks import pack_tokens
+from nexus.data.blocks import echo, pack_tokens
 from nexus.data.text import Split
 from nexus.inference.bridge import load_hf_folder
 from nexus.inference.text import TextTokenizer
@@ -24,6 +24,8 @@ from nexus_final.errors import UserError
 from nexus_final.registry import TeacherSpec, load_registry, select_teachers
 from nexus_final.stage import Context
 from nexus_final.teachers import TeacherFiles, prepare_teacher
+
+ECHO_SHARE = 8  # one in so many of the texts that are extracted says its first half twice
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,35 @@ def blocks(ctx: Context, split: Split, count: int, length: int | None = None, fo
     if not len(packed):
         raise UserError("--datasets", f"the {split} texts fill no block of {length} tokens", "add text or sets")
     return packed[:count]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """The texts that the teacher is asked about.
+
+    Attributes:
+        texts: (n, length) ids: prose first, then echoes (:func:`nexus.data.blocks.echo`).
+        prose, echoes: how many of each.
+    """
+
+    texts: Tensor
+    prose: int
+    echoes: int
+
+    def mixed(self, share: int) -> list[int]:
+        """All echoes, and so much prose that one in ``share`` is an echo; all prose where there are no echoes."""
+        prose = min(self.prose, self.echoes * (share - 1)) or self.prose
+        return [*range(prose), *range(self.prose, self.prose + self.echoes)]
+
+
+def curriculum(ctx: Context) -> Curriculum:
+    """Texts to learn from: one in `ECHO_SHARE` is an echo, of prose that is not among the others if there is enough."""
+    total = max(1, ctx.config.extract_tokens // ctx.config.sequence_length)
+    echoes = total // ECHO_SHARE
+    found = blocks(ctx, "train", total)
+    echoes = min(echoes, len(found) - 1)
+    prose = len(found) - echoes
+    return Curriculum(torch.cat((found[:prose], echo(found[prose:]))), prose, echoes)
 
 
 @lru_cache(maxsize=4)

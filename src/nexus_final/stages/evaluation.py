@@ -15,6 +15,7 @@ from nexus_final.evaluate import answer_exam, compare_prose, evaluate_models, ma
 from nexus_final.report import RATIO_TARGETS
 from nexus_final.stage import Context, Estimate, Stage, source_version
 from nexus_final.stages.common import blocks, data_facts, teacher_facts, teachers
+from nexus_final.stages.training import BARE, WINDOWED
 
 CANDIDATES = 2  # windows that answer questions to be chosen from, the widest first
 CHOICE_SHARE = 4  # the choice asks one question for so many of the final exam
@@ -42,7 +43,7 @@ class EvaluationStage(Stage):
     def run(self, ctx: Context) -> Sequence[Path]:
         """Measure part after part."""
         first = teachers(ctx)[0]
-        teacher, student = first.load(), HybridLM.load(ctx.paths.checkpoints / "student")
+        teacher, student = first.load(), HybridLM.load(ctx.paths.checkpoints / WINDOWED)
         parts: dict[str, Any] = {
             "perplexity": self._part(ctx, "perplexity", lambda: self._perplexity(ctx, teacher, student))
         }
@@ -66,6 +67,7 @@ class EvaluationStage(Stage):
         return found
 
     def _perplexity(self, ctx: Context, teacher: HybridLM, student: HybridLM) -> dict[str, Any]:
+        bare = HybridLM.load(ctx.paths.checkpoints / BARE)
         lengths = (ctx.config.sequence_length, 4 * ctx.config.sequence_length)
         count = max(1, ctx.config.evaluate_tokens // lengths[1])
         sets = {"held_out": blocks(ctx, "test", count, lengths[1])}
@@ -73,7 +75,7 @@ class EvaluationStage(Stage):
             sets["out_of_domain"] = blocks(ctx, "test", max(1, count // 2), lengths[1], foreign=True)
         found = {}
         windows = student.config.window_choices
-        with ctx.progress("perplexity", len(sets) * (1 + len(windows))) as bar:
+        with ctx.progress("perplexity", len(sets) * (2 + len(windows))) as bar:
 
             def nll(model: HybridLM, ids: Any, note: str) -> Any:
                 ctx.control.check()
@@ -83,7 +85,7 @@ class EvaluationStage(Stage):
 
             for name, ids in sets.items():
                 theirs = nll(teacher, ids, f"{name}, teacher")
-                ours = {}
+                ours = {0: nll(bare, ids, f"{name}, no window")}
                 for window in windows:
                     student.set_window(window)
                     ours[window] = nll(student, ids, f"{name}, window {window}")
@@ -92,7 +94,7 @@ class EvaluationStage(Stage):
 
     def _choose(self, ctx: Context, student: HybridLM, perplexity: Any) -> dict[str, Any]:
         """The window whose held-out answers are best, among the widest; ties go to the narrower one."""
-        widths = sorted((w for w in student.config.window_choices if w), reverse=True)[:CANDIDATES]
+        widths = sorted(student.config.window_choices, reverse=True)[:CANDIDATES]
         items = -(-ctx.config.generation_items // CHOICE_SHARE)
         if not items:
             best = self._narrowest_within_target(perplexity, widths)

@@ -12,7 +12,7 @@ from nexus_final.headroom import should_stream
 from nexus_final.librarian import Librarian
 from nexus_final.sli_integrator import SequentialLayerIntegrator
 from nexus_final.stage import Context, Estimate, Stage, source_version
-from nexus_final.stages.common import Teacher, blocks, data_facts, specs, teacher_facts, teachers
+from nexus_final.stages.common import Teacher, curriculum, data_facts, specs, teacher_facts, teachers
 
 HEAD, TAIL = 16, 12  # tokens kept exactly, and drawn from the rest
 BYTES_PER_TOKEN = 150  # upper bound for the disk guard
@@ -36,7 +36,7 @@ class ExtractionStage(Stage):
     def run(self, ctx: Context) -> Sequence[Path]:
         """Extract from each teacher in turn; whole blocks of an earlier run stay."""
         length = ctx.config.sequence_length
-        texts = blocks(ctx, "train", max(1, ctx.config.extract_tokens // length))
+        texts = curriculum(ctx).texts
         reports: dict[str, Any] = {}
         folders = []
         for teacher in teachers(ctx):

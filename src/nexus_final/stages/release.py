@@ -23,6 +23,7 @@ from nexus_final.model_card import write_model_card
 from nexus_final.report import build_report
 from nexus_final.stage import Context, Estimate, Stage, source_version
 from nexus_final.stages.common import data_sets, specs, teacher_facts, teachers
+from nexus_final.stages.training import BARE, WINDOWED
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -44,7 +45,7 @@ class ReleaseStage(Stage):
 
     def run(self, ctx: Context) -> Sequence[Path]:
         """Put the release together beside its place, then swap it in as a whole."""
-        student = HybridLM.load(ctx.paths.checkpoints / "student")
+        student = HybridLM.load(ctx.paths.checkpoints / WINDOWED)
         first = teachers(ctx)[0]
         window = chosen_window(ctx)
         with atomic_folder(ctx.paths.release) as folder:
@@ -53,7 +54,7 @@ class ReleaseStage(Stage):
             for name in TOKENIZER_FILES:
                 if (source := first.files.folder / name).exists():
                     shutil.copyfile(source, folder / name)
-            save_hf_folder(settle_window(student, 0), folder / "hf", first.files.folder)
+            save_hf_folder(HybridLM.load(ctx.paths.checkpoints / BARE), folder / "hf", first.files.folder)
             router = ctx.paths.results / "router_weights"
             if any(router.glob("*.safetensors")):
                 shutil.copytree(router, folder / "router")

@@ -12,6 +12,7 @@ from nexus_final.router_fit import RouterSettings
 from nexus_final.stage import Context, Estimate, Stage, source_version
 from nexus_final.stages.common import teacher_facts, teachers
 from nexus_final.stages.release import chosen_window
+from nexus_final.stages.training import WINDOWED
 from nexus_final.train_router import texts_to_read, train_router
 
 
@@ -43,7 +44,7 @@ class RouterStage(Stage):
         if not ctx.config.router_texts:
             ctx.say("no router: router_texts is 0")
             return [folder]
-        student = HybridLM.load(ctx.paths.checkpoints / "student")
+        student = HybridLM.load(ctx.paths.checkpoints / WINDOWED)
         student.set_window(chosen_window(ctx))
         settings = (RouterSettings.quick if ctx.config.quick else RouterSettings)(seed=ctx.config.seed)
         examples = {split: intent_examples(split, cache=ctx.paths.cache) for split in ("train", "heldout", "test")}

@@ -1,9 +1,14 @@
-"""Stage 2: the student, aligned layer by layer, then distilled end to end."""
+"""Stage 2: layers aligned one by one, then two students distilled end to end: one with windows, one without any.
+
+The one idea: both start from the same aligned layers. The one with windows needs few steps, the one without needs most
+of the time, and taking turns in one set of weights held both back (measured, see dev/LOG.md).
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nexus.core.files import atomic_write_text
+from nexus.core.files import atomic_write_text, kill_point
+from nexus.core.state_space import HybridLM
+from nexus.core.windows import without_windows
 from nexus.training.sparse_targets import SparseTargets
 from nexus_final.alignment import Aligner, AlignmentSettings
 from nexus_final.conversion import start_student
 from nexus_final.librarian import Librarian
 from nexus_final.stage import Context, Estimate, Stage, source_version
-from nexus_final.stages.common import blocks, specs, teacher_facts, teachers
+from nexus_final.stages.common import blocks, curriculum, specs, teacher_facts, teachers
 from nexus_final.trainer import NexusTrainer, TrainSettings
 
-WINDOWS = (0, 16, 64, 128)
+WINDOWS = (16, 64, 128)
+ECHO_SHARE = 4  # one in so many texts of the windowed student is an echo: attention has to take over all far recall
+TURNS = (16, 64, 16, 128)  # the narrowest has most to learn
+WINDOWED, BARE = "student", "student_without_window"  # folders below checkpoints/
 HELD_OUT_TEXTS = 4  # looked at now and then while training
 
 
@@ -28,21 +38,28 @@ class Lessons:
     """The caches of all teachers side by side: text ``i`` of ``n`` teachers is read from teacher ``i % n``.
 
     One teacher a text, never an average: averaging several made students worse (arXiv:2602.01064).
+
+    Args:
+        places: which texts of the cache to learn from.
     """
 
-    def __init__(self, librarians: Sequence[Librarian]) -> None:
-        self.librarians = librarians
+    def __init__(self, librarians: Sequence[Librarian], places: Sequence[int]) -> None:
+        self.librarians, self.places = librarians, places
 
     def __len__(self) -> int:
-        return len(self.librarians[0])
+        return len(self.places)
 
     def read(self, index: int) -> tuple[Tensor, SparseTargets]:
         """Ids (1, T) and targets (1, T) of a text."""
-        return self.librarians[index % len(self.librarians)].read(index)
+        place = self.places[index]
+        return self.librarians[place % len(self.librarians)].read(place)
 
 
 class TrainingStage(Stage):
-    """Start from the first teacher, align, distil; artefacts `checkpoints/student` and `results/training.json`."""
+    """Start from the first teacher, align, distil.
+
+    Artefacts `checkpoints/student`, `checkpoints/student_without_window` and `results/training.json`.
+    """
 
     name = "train"
     title = "2 Training"
@@ -54,35 +71,28 @@ class TrainingStage(Stage):
 
     def inputs(self, ctx: Context) -> dict[str, Any]:
         """Settings and the teacher; texts come through the extraction."""
-        names = ("seed", "sequence_length", "align_tokens", "align_steps", "train_tokens", "mixer_rate", "rest_rate")
-        return {"teachers": teacher_facts(ctx), **ctx.config.subset(*names, "ce_weight")}
+        names = ("seed", "sequence_length", "align_tokens", "align_steps", "train_tokens", "windowed_tokens")
+        rates = ("mixer_rate", "rest_rate", "ce_weight")
+        return {"teachers": teacher_facts(ctx), **ctx.config.subset(*names, *rates)}
 
     def run(self, ctx: Context) -> Sequence[Path]:
-        """Align, train, save; both halves go on where they were stopped."""
+        """Align, then train both students; every part goes on where it was stopped."""
         torch.manual_seed(ctx.config.seed)
         all_teachers = teachers(ctx)
-        lessons = Lessons([Librarian(ctx.paths.memory / t.spec.teacher_id) for t in all_teachers])
+        librarians = [Librarian(ctx.paths.memory / t.spec.teacher_id) for t in all_teachers]
+        texts = curriculum(ctx)
+        prose, mixed = Lessons(librarians, range(texts.prose)), Lessons(librarians, texts.mixed(ECHO_SHARE))
         first = all_teachers[0].spec.teacher_id
         profile = json.loads((ctx.paths.results / "profile" / first / "profile.json").read_text(encoding="utf-8"))
         teacher = all_teachers[0].load()
-        student = start_student(teacher, profile["attention_layers"]["recommended"], WINDOWS, ctx.config.seed)
-        errors = self._align(ctx, teacher, student)
+        windowed = start_student(teacher, profile["attention_layers"]["recommended"], WINDOWS, ctx.config.seed)
+        errors = self._align(ctx, teacher, windowed)
         del teacher  # its word is in the cache; its memory is for the optimiser
-        settings = self._settings(ctx)
-        held_out = blocks(ctx, "heldout", HELD_OUT_TEXTS)
-        with ctx.progress("distilling", settings.steps) as bar:
-            trainer = NexusTrainer(
-                student,
-                lessons,
-                held_out,
-                ctx.paths.checkpoint_latest,
-                settings,
-                ctx.control,
-                progress=lambda step, note: bar.advance(1, note),
-                on_checkpoint=lambda step, path, digest: ctx.add_checkpoint(step, path, digest),
-            )
-            history = trainer.run()
-        folder = student.save(ctx.paths.checkpoints / "student")
+        bare = without_windows(windowed)
+        parts = {
+            WINDOWED: self._distil(ctx, WINDOWED, windowed, mixed, self._settings(ctx, ctx.config.windowed_tokens)),
+            BARE: self._distil(ctx, BARE, bare, prose, self._settings(ctx, ctx.config.train_tokens, (0,))),
+        }
         path = ctx.paths.results / "training.json"
         facts = {
             "alignment": {
@@ -90,14 +100,47 @@ class TrainingStage(Stage):
                 "steps": ctx.config.align_steps,
                 "texts": max(1, ctx.config.align_tokens // ctx.config.sequence_length),
             },
+            "history": [row for part in parts.values() for row in part.pop("history")],
+            "parts": parts,
+            "steps": sum(part["steps"] for part in parts.values()),
+            "tokens": sum(part["tokens"] for part in parts.values()),
+            "windows": [0, *WINDOWS],
+        }
+        atomic_write_text(path, json.dumps(facts, indent=1))
+        return [*(ctx.paths.checkpoints / name for name in parts), path]
+
+    def _distil(
+        self, ctx: Context, part: str, student: HybridLM, lessons: Lessons, settings: TrainSettings
+    ) -> dict[str, Any]:
+        """Train one student into `checkpoints/<part>`; its facts stand beside it once it is finished."""
+        folder, facts_path = ctx.paths.checkpoints / part, ctx.paths.checkpoints / f"{part}.json"
+        if facts_path.exists():
+            return json.loads(facts_path.read_text(encoding="utf-8"))
+        start = time.perf_counter()
+        with ctx.progress(f"distilling the {part.replace('_', ' ')}", settings.steps) as bar:
+            trainer = NexusTrainer(
+                student,
+                lessons,
+                blocks(ctx, "heldout", HELD_OUT_TEXTS),
+                ctx.paths.checkpoint_latest,
+                settings,
+                ctx.control,
+                progress=lambda step, note: bar.advance(1, note),
+                on_checkpoint=lambda step, path, digest: ctx.add_checkpoint(step, path, digest),
+                part=part,
+            )
+            history = trainer.run()
+        student.save(folder)
+        facts = {
             "history": history,
             "steps": settings.steps,
             "tokens": settings.steps * settings.batch_size * ctx.config.sequence_length,
-            "windows": list(WINDOWS),
+            "seconds": time.perf_counter() - start,
             "skipped": len(trainer.memory.skipped) + trainer.numbers.skipped,
         }
-        atomic_write_text(path, json.dumps(facts, indent=1))
-        return [folder, path]
+        atomic_write_text(facts_path, json.dumps(facts))
+        kill_point(f"train.part:{part}")
+        return facts
 
     def _align(self, ctx: Context, teacher: Any, student: Any) -> dict[int, float]:
         texts = blocks(ctx, "train", max(1, ctx.config.align_tokens // ctx.config.sequence_length))
@@ -108,11 +151,12 @@ class TrainingStage(Stage):
             aligner = Aligner(teacher, student, texts, folder, settings, ctx.control, lambda note: bar.advance(1, note))
             return aligner.run()
 
-    def _settings(self, ctx: Context) -> TrainSettings:
+    def _settings(self, ctx: Context, tokens: int, widths: tuple[int, ...] = TURNS) -> TrainSettings:
         c = ctx.config
-        steps = max(1, c.train_tokens // c.sequence_length)
+        steps = max(1, tokens // c.sequence_length)
         return TrainSettings(
             steps=steps,
+            widths=widths,
             mixer_rate=c.mixer_rate,
             rest_rate=c.rest_rate,
             ce_weight=c.ce_weight,
@@ -131,7 +175,9 @@ class TrainingStage(Stage):
     def estimate(self, ctx: Context) -> Estimate:
         """By tokens and the first teacher's size: a training token costs about four times a read one."""
         parameters = specs(ctx.config)[0].params_billions * 1e9
-        work = ctx.config.train_tokens * 8 + ctx.config.align_steps * ctx.config.sequence_length * 4
+        work = (
+            ctx.config.train_tokens + ctx.config.windowed_tokens
+        ) * 8 + ctx.config.align_steps * ctx.config.sequence_length * 4
         return Estimate(
             seconds=work * parameters / 1e11, disk=int(parameters * 4 * 8), memory=int(parameters * 4 * 7 + 2**30)
         )
