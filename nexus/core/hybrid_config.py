@@ -1,5 +1,6 @@
 """Configuration of the backbone: sizes, and the layer plan as a string."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,17 +49,21 @@ class HybridConfig(BaseConfig):
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        head_dim = self.head_dim or self.d_model // max(self.n_heads, 1)
+        with contextlib.suppress(TypeError):  # a field of the wrong type: the check below names it
+            self._fill()
+        super().__post_init__()
+
+    def _fill(self) -> None:
+        """Sizes left at 0 follow from the others."""
         fill = {
             "d_ff": -(-8 * self.d_model // 3 // 64) * 64,
             "n_kv_heads": self.n_heads,
-            "head_dim": head_dim,
+            "head_dim": self.d_model // max(self.n_heads, 1),
             "ssm_heads": 2 * self.d_model // max(self.ssm_head_dim, 1),
         }
         for name, value in fill.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, value)
-        super().__post_init__()
 
     @property
     def layers(self) -> str:

@@ -15,7 +15,7 @@ from nexus.core.base import NexusModule
 from nexus.core.hybrid_config import HybridConfig
 from nexus.core.lm_state import LayerState, LMState
 from nexus.layers.attention import AttentionState, GroupedQueryAttention, Visibility
-from nexus.layers.attention.visibility import EMPTY, empty_positions, look
+from nexus.layers.attention.visibility import EMPTY, empty_positions, look, look_once
 from nexus.layers.components import RMSNorm, SwiGLU
 from nexus.layers.positional import RotaryEmbedding
 from nexus.layers.ssm import Mamba2, Mamba2State, WindowedMamba2, WindowedMamba2State
@@ -136,8 +136,8 @@ class HybridBackbone(NexusModule):
             mask: (B, T) True at real tokens, padding on the left; None if all are real.
 
         Returns:
-            Features (B, T, d_model) after the last norm, and the new state. The state passed in is used up (its
-            growing caches are continued in place): ``fork()`` it first to go on from it twice.
+            Features (B, T, d_model) after the last norm, and the new state. The state passed in is used up (without
+            gradients its caches are written in place): ``fork()`` it first to go on from it twice.
         """
         if x.shape[1] > SEGMENT and not torch.is_grad_enabled():
             return self._by_segments(x, state, mask)
@@ -192,7 +192,13 @@ class HybridBackbone(NexusModule):
             positions = torch.where(mask, start.unsqueeze(1) + mask.long().cumsum(1) - 1, EMPTY)
             following = start + mask.sum(1)
         cached = {} if state is None else self._seen(state)
-        sights = {w: look(positions, cached.get(w), w or None, self.config.sinks, ragged) for w in self._attending()}
+        in_place = state is not None and mask is None and x.shape[1] == 1 and not torch.is_grad_enabled()
+        sights = {
+            w: look_once(positions, cached[w], self.config.sinks, x.dtype)
+            if w and in_place
+            else look(positions, cached.get(w), w or None, self.config.sinks, ragged)
+            for w in self._attending()
+        }
         scene = _Scene(self.rotary(positions.clamp(min=0), x.dtype), sights, mask)
         if state is None:
             return scene, None

@@ -28,6 +28,7 @@ QUICK: Mapping[str, Any] = MappingProxyType(
         "windowed_tokens": 2_048,
         "evaluate_tokens": 2_048,
         "generation_items": 8,
+        "chat_prompts": 8,
         "context_lengths": (512, 2_048),
     }
 )
@@ -45,8 +46,8 @@ class RunConfig(BaseConfig):
         train_tokens, windowed_tokens: tokens of the end-to-end training of the student without windows, and of the one
             with windows; repeats included.
         mixer_rate, rest_rate: learning rates of the new state-space paths and of what the teacher gave.
-        evaluate_tokens: of each held-out set and length. generation_items: questions of each set, and chat prompts; 0
-            leaves out what is asked of the carried sets. router_texts: 0 leaves the router out.
+        evaluate_tokens: of each held-out set and length. generation_items: questions of each set; 0 leaves
+            out all that is asked of the carried sets. chat_prompts: of the exam. router_texts: 0 leaves the router out.
         context_lengths: texts so long that the cost of the next token is measured after them.
         ce_weight: weight of the text's own next token beside the teacher's distribution.
         disk_reserve_gb: space that a stage must leave free.
@@ -64,11 +65,12 @@ class RunConfig(BaseConfig):
     extract_tokens: int = 57_344
     train_tokens: int = 57_344
     windowed_tokens: int = 16_384
-    mixer_rate: float = 1.5e-4
+    mixer_rate: float = 2e-4
     rest_rate: float = 3e-5
     ce_weight: float = 0.25
     evaluate_tokens: int = 8_192
-    generation_items: int = 100
+    generation_items: int = 64
+    chat_prompts: int = 100
     router_texts: int = 1
     context_lengths: tuple[int, ...] = (512, 1_024, 2_048, 4_096, 8_192, 16_384)
     disk_reserve_gb: float = 0.5
@@ -82,6 +84,7 @@ class RunConfig(BaseConfig):
             *in_range(self, "rest_rate", 0),
             *in_range(self, "ce_weight", 0),
             *in_range(self, "generation_items", 0),
+            *positive(self, "chat_prompts"),
             *in_range(self, "router_texts", 0),
             *positive(self, "evaluate_tokens"),
             *in_range(self, "disk_reserve_gb", 0),

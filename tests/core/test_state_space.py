@@ -420,3 +420,8 @@ def test_sizes_left_out_are_derived():
     assert HybridConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match=r"unknown key 'n_head'; did you mean 'n_heads'"):
         HybridConfig.from_dict({"n_head": 3})
+
+
+def test_a_size_of_the_wrong_type_is_named():
+    with pytest.raises(ConfigError, match="n_heads"):
+        HybridConfig.tiny(n_heads="x")

@@ -6,7 +6,7 @@ from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotaryEmbedding
 
 from nexus.layers.attention import GroupedQueryAttention
-from nexus.layers.attention.visibility import empty_positions, look
+from nexus.layers.attention.visibility import empty_positions, look, look_once
 from nexus.layers.positional import RotaryEmbedding, apply_rotary
 from tests.numerics import (  # noqa: F401 - fixture
     ODD_LENGTHS,
@@ -140,6 +140,24 @@ def test_a_growing_cache_is_written_in_place_without_copying_each_step():
             memory.add(state.key.data_ptr())
     assert state.length == 40
     assert len(memory) == 1
+
+
+@torch.no_grad()
+def test_a_windowed_cache_is_written_in_place_and_equals_the_whole():
+    layer, window, sinks = attention(), 5, 2
+    x = torch.randn(2, 20, D_MODEL, dtype=torch.float64)
+    with torch.inference_mode():  # a state from inference mode is copied once outside of it
+        state = layer.init_state(2, window + sinks)
+    seen, outputs, memory = empty_positions(window, sinks, x.device), [], set()
+    for t in range(20):
+        positions = torch.tensor([[t]])
+        sight = look_once(positions, seen, sinks, x.dtype)
+        y, state = layer(x[:, t : t + 1], ROPE(positions, x.dtype), sight, state)
+        seen = sight.positions
+        outputs.append(y)
+        memory.add(state.key.data_ptr())
+    assert len(memory) == 1
+    close(torch.cat(outputs, dim=1), whole(layer, x, window, sinks))
 
 
 def test_heads_must_be_shared_evenly():

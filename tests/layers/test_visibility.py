@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nexus.layers.attention.visibility import EMPTY, empty_positions, look
+from nexus.layers.attention.visibility import EMPTY, empty_positions, look, look_once
 from tests.numerics import poisoned_memory  # noqa: F401 - fixture
 
 CPU = torch.device("cpu")
@@ -90,6 +90,32 @@ def test_a_windowed_cache_does_not_grow(window, sinks):
         memory = sight.positions
         assert memory.shape == (1, sinks + window)
         assert sight.keep.shape == (sinks + window,)
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 64])
+@pytest.mark.parametrize("sinks", [0, 1, 4])
+@pytest.mark.parametrize("read", [[0, 0], [1, 3], [9, 2]], ids=str)
+def test_single_steps_replace_the_oldest_key(window, sinks, read):
+    """Rows that have read so many tokens go on one by one, with a call of two tokens in between."""
+    longest = max(read)
+    chunk = torch.tensor([[EMPTY] * (longest - n) + list(range(n)) for n in read], dtype=torch.long)
+    cached = look(chunk, empty_positions(window, sinks, CPU).expand(2, -1), window, sinks, True).positions
+    next_position = torch.tensor(read)[:, None]
+    for step in range(20):
+        if step == 8:
+            new = next_position + torch.arange(2)
+            sight = look(new, cached, window, sinks, True)
+            for i in range(2):
+                for t, position in enumerate(new[i].tolist()):
+                    assert seen_positions(sight, cached, new)[i][t] == allowed(position, window, sinks)
+            cached, next_position = sight.positions, next_position + 2
+        sight = look_once(next_position, cached, sinks, torch.float32)
+        assert sight.positions.shape == (2, sinks + window)
+        for row, mask, position in zip(sight.positions, sight.mask[:, 0, 0], next_position[:, 0].tolist(), strict=True):
+            assert sorted(row[mask == 0].tolist()) == allowed(position, window, sinks)
+        lost = cached.gather(1, sight.slot)
+        assert ((lost == EMPTY) | (next_position - lost >= window)).all(), "a call broken off can be made again"
+        cached, next_position = sight.positions, next_position + 1
 
 
 def test_no_mask_is_built_where_attention_is_plainly_causal():

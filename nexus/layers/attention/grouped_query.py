@@ -17,8 +17,8 @@ from nexus.layers.positional.rope import apply_rotary
 class AttentionState(NamedTuple):
     """Cached keys and values of one layer.
 
-    ``key`` and ``value`` are (B, Hkv, capacity, D) of which the first ``length`` columns are filled. Without a window
-    spare columns are written in place, so a state that is to be continued twice must be forked first.
+    ``key`` and ``value`` are (B, Hkv, capacity, D) of which the first ``length`` columns are filled. Single tokens, and
+    without a window all, are written in place, so a state that is to be continued twice must be forked first.
     """
 
     key: Tensor
@@ -69,15 +69,22 @@ class GroupedQueryAttention(nn.Module):
         q, k = turned.split([self.n_heads, self.n_kv_heads], dim=1)
         v = qkv[:, self.n_heads + self.n_kv_heads :]
         if state is not None:
-            k, v, state = _extend(state, k, v, sight.keep)
+            k, v, state = _extend(state, k, v, sight)
+        if x.shape[1] == 1:  # query heads that share a key are as good as queries of one head: the key is read once
+            q = q.reshape(len(q), self.n_kv_heads, -1, self.head_dim)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=sight.mask)
+            return self.o_proj(y.reshape(len(y), 1, -1)), state
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=sight.mask, is_causal=sight.causal, enable_gqa=self.n_heads != self.n_kv_heads
         )
         return self.o_proj(y.transpose(1, 2).flatten(-2)), state
 
 
-def _extend(state: AttentionState, k: Tensor, v: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, AttentionState]:
-    """Put new keys behind the cached ones; returns all keys, all values and the cache for the next call."""
+def _extend(state: AttentionState, k: Tensor, v: Tensor, sight: Visibility) -> tuple[Tensor, Tensor, AttentionState]:
+    """Put new keys to the cached ones; returns all keys, all values and the cache for the next call."""
+    if sight.slot is not None:
+        return _replace(state, k, v, sight.slot)
+    keep = sight.keep
     if keep is None:
         return _grow(state, k, v)
     k, v = torch.cat((state.key, k), dim=2), torch.cat((state.value, v), dim=2)
@@ -85,6 +92,21 @@ def _extend(state: AttentionState, k: Tensor, v: Tensor, keep: Tensor | None) ->
         return k, v, AttentionState(k.index_select(2, keep), v.index_select(2, keep), state.length)
     index = keep[:, None, :, None].expand(-1, k.shape[1], -1, k.shape[3])
     return k, v, AttentionState(k.gather(2, index), v.gather(2, index), state.length)
+
+
+def _replace(state: AttentionState, k: Tensor, v: Tensor, slot: Tensor) -> tuple[Tensor, Tensor, AttentionState]:
+    """Write one key and value a row into its slot."""
+    key, value = _writable(state.key), _writable(state.value)
+    index = slot[:, None, :, None].expand(k.shape)
+    key.scatter_(2, index, k.to(key.dtype))
+    value.scatter_(2, index, v.to(value.dtype))
+    return key, value, AttentionState(key, value, state.length)
+
+
+def _writable(cache: Tensor) -> Tensor:
+    """The cache, or a copy if it may not be written to: autograd needs it, or inference mode made it and is over."""
+    locked = cache.requires_grad or (cache.is_inference() and not torch.is_inference_mode_enabled())
+    return cache.clone() if locked else cache
 
 
 def _grow(state: AttentionState, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, AttentionState]:

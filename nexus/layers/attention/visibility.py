@@ -18,16 +18,19 @@ class Visibility:
     """What one call of attention sees.
 
     Attributes:
-        mask: (B or 1, 1, T, K) True where a query may look, over [cached | new] keys; None if ``causal`` says it all.
+        mask: (B or 1, 1, T, K) True where a query may look (or a number to add to its score: 0 or minus infinity), over
+            [cached | new] keys; None if ``causal`` says it all.
         causal: plain causal attention over new tokens only.
         keep: columns of [cached | new] keys that the cache keeps, (K',) or (B, K'); None keeps all.
         positions: (B or 1, K') positions of the kept keys, for the next call.
+        slot: (B or 1, 1) where in the cache the one new key goes, see :func:`look_once`; None puts new keys behind it.
     """
 
     mask: Tensor | None
     causal: bool
     keep: Tensor | None
     positions: Tensor
+    slot: Tensor | None = None
 
 
 def empty_positions(window: int | None, sinks: int, device: torch.device) -> Tensor:
@@ -60,7 +63,26 @@ def look(new: Tensor, cached: Tensor | None, window: int | None, sinks: int, rag
         mask, causal = _mask(new, known, window, sinks, ragged).unsqueeze(1), False
     if cached is None or window is None:
         return Visibility(mask, causal, None, known)
-    return Visibility(mask, causal, *_kept(known, window, sinks, ragged))
+    return Visibility(mask, causal, *_kept(known, window, sinks))
+
+
+def look_once(new: Tensor, cached: Tensor, sinks: int, dtype: torch.dtype) -> Visibility:
+    """Visibility of one new token a row, no padding, whose key takes the slot of the oldest: nothing else moves.
+
+    What is overwritten lies outside of the new token's window and of all later ones, so a call that was broken off may
+    be made again from the positions before it, and so may any other.
+
+    Args:
+        new: (B or 1, 1) positions. cached: (B or 1, K) positions in a windowed cache.
+        dtype: of the scores that the mask will be added to.
+    """
+    rows = max(cached.shape[0], new.shape[0])
+    new, cached = new.expand(rows, -1), cached.expand(rows, -1)
+    oldest = cached[:, sinks:].argmin(1, keepdim=True) + sinks  # an empty slot, where there is one
+    slot = torch.where(new < sinks, new, oldest)
+    positions = cached.scatter(1, slot, new)
+    mask = torch.zeros_like(positions, dtype=dtype).masked_fill_(positions < 0, float("-inf"))
+    return Visibility(mask[:, None, None], False, None, positions, slot)
 
 
 def _mask(new: Tensor, known: Tensor, window: int | None, sinks: int, ragged: bool) -> Tensor:
@@ -76,15 +98,12 @@ def _mask(new: Tensor, known: Tensor, window: int | None, sinks: int, ragged: bo
     return seen
 
 
-def _kept(known: Tensor, window: int, sinks: int, ragged: bool) -> tuple[Tensor, Tensor]:
+def _kept(known: Tensor, window: int, sinks: int) -> tuple[Tensor, Tensor]:
     """Columns and positions that a windowed cache keeps: one slot per sink, then the last ``window`` keys."""
     first = torch.arange(sinks, device=known.device)
     match = known.unsqueeze(1) == first[:, None]  # (B, sinks, K)
     sink_positions = torch.where(match.any(-1), first, EMPTY)
-    if ragged:  # padding may lie between cached and new keys, so count real ones only
-        columns = (known != EMPTY).byte().argsort(dim=1, stable=True)[:, known.shape[1] - window :]
-    else:
-        columns = torch.arange(known.shape[1] - window, known.shape[1], device=known.device).expand(known.shape[0], -1)
+    columns = known.argsort(dim=1, stable=True)[:, known.shape[1] - window :]  # what is empty comes first
     last = known.gather(1, columns)
     # A sink is seen through its slot only, so that no key is counted twice.
     positions = torch.cat((sink_positions, torch.where(last < sinks, EMPTY, last)), dim=1)

@@ -5,6 +5,7 @@ sake of memory: forward works in one buffer, backward recomputes what it needs a
 Papers: Zhang and Sennrich 2019 (arXiv:1910.07467); gated form: Dao and Gu 2024 (arXiv:2405.21060), section 7.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ class RMSNorm(nn.Module):
         """Normalise ``x`` (..., dim); same shape and dtype out."""
         if torch.is_grad_enabled():
             return _RMSNorm.apply(x, self.weight, self.eps)
+        if _is_one_token(x):
+            return (x * _scale_by_product(x, self.eps)).mul_(self.weight)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
@@ -59,7 +62,8 @@ class GatedRMSNorm(nn.Module):
         if torch.is_grad_enabled():
             return _GatedRMSNorm.apply(y, z, weight, self.eps).flatten(-2)
         gated = F.silu(z).mul_(y)
-        return gated.mul_(_scale(gated, self.eps)).mul_(weight).flatten(-2)
+        scale = (_scale_by_product if _is_one_token(gated) else _scale)(gated, self.eps)
+        return gated.mul_(scale).mul_(weight).flatten(-2)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -99,6 +103,24 @@ def _scale(x: Tensor, eps: float) -> Tensor:
     wide = torch.promote_types(x.dtype, torch.float32)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
     return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
+
+
+def _is_one_token(x: Tensor) -> bool:
+    """Whether ``x`` (B, T, ...) is one step of decoding: there the number of calls counts, not the memory."""
+    exact = x.dtype in (torch.float32, torch.float64)
+    return exact and x.dim() > 2 and x.shape[1] == 1 and not torch.compiler.is_compiling()
+
+
+def _scale_by_product(x: Tensor, eps: float) -> Tensor:
+    """:func:`_scale` in two calls: the mean square of each row as its product with itself."""
+    rows = x.reshape(-1, 1, x.shape[-1])
+    mean = torch.baddbmm(_constant(eps, x.dtype, x.device), rows, rows.mT, alpha=1 / x.shape[-1])
+    return mean.rsqrt_().view(*x.shape[:-1], 1)
+
+
+@cache
+def _constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((1, 1, 1), value, dtype=dtype, device=device)
 
 
 def _backward(grad: Tensor, normed: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,15 +47,14 @@ class RotaryEmbedding(nn.Module):
         return self
 
     def forward(self, positions: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Angles of ``positions`` (B, T) as ``cos, sin``, each (B, 1, T, head_dim)."""
+        """Angles of ``positions`` (B, T) as ``cos, sin``, each (B, 1, T, head_dim), sin with its first half negated."""
         # Angles of large positions lose their meaning in half precision, so they are made in (at least) float32.
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         angle = positions.to(wide)[:, None, :, None] * self.inv_freq.to(wide)
-        angle = torch.cat((angle, angle), dim=-1)
-        return angle.cos().to(dtype), angle.sin().to(dtype)
+        cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn ``x`` (B, H, T, D) by the angles of :class:`RotaryEmbedding`."""
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-right, left), dim=-1) * sin
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

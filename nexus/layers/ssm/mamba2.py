@@ -121,15 +121,23 @@ class Mamba2(nn.Module):
 
     def _scan(self, x: Tensor, b: Tensor, c: Tensor, dt: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """Selective scan of ``x`` (B, T, d_inner) with the skip ``D x``; returns y (B, T, d_inner) and the state."""
-        x = x.unflatten(-1, (self.n_heads, self.head_dim))
-        b, c = (t.unflatten(-1, (self.n_groups, self.d_state)) for t in (b, c))
         log_decay = -self.A_log.exp() * dt
         if x.shape[1] == 1 and state is not None:
-            y, state = ssd_step((x * dt.unsqueeze(-1))[:, 0], log_decay[:, 0], b[:, 0], c[:, 0], state)
-            y = torch.addcmul(y.unsqueeze(1), x, self.D.unsqueeze(-1))
-        else:
-            y, state = ssd_chunked(x, log_decay, b, c, self.chunk_size, state, dt, self.D)
+            return self._step(x, b, c, dt, log_decay, state)
+        x = x.unflatten(-1, (self.n_heads, self.head_dim))
+        b, c = (t.unflatten(-1, (self.n_groups, self.d_state)) for t in (b, c))
+        y, state = ssd_chunked(x, log_decay, b, c, self.chunk_size, state, dt, self.D)
         return y.flatten(-2), state
+
+    def _step(
+        self, x: Tensor, b: Tensor, c: Tensor, dt: Tensor, log_decay: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One token of :meth:`_scan`: T = 1 drops out of all shapes."""
+        rows = len(x)
+        x, dt, log_decay = x.view(rows, self.n_heads, -1), dt.view(rows, -1, 1), log_decay.view(rows, -1)
+        b, c = (t.view(rows, self.n_groups, -1) for t in (b, c))
+        y, state = ssd_step(x * dt, log_decay, b, c, state)
+        return torch.addcmul(y, x, self.D.unsqueeze(-1)).view(rows, 1, -1), state
 
 
 def _close_gap(padded: Tensor, gap: Tensor, width: int) -> Tensor:

@@ -27,10 +27,10 @@ def ssd_step(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor) 
     batch, heads, width = x.shape
     groups, n = b.shape[1:]
     grouped = (batch, groups, heads // groups)
-    outer = b[:, :, None, :, None] * x.view(*grouped, 1, width)  # (B, G, R, N, P)
-    state = torch.addcmul(outer.view(state.shape), state, log_decay.exp()[..., None, None])
-    y = c[:, :, None, None, :] @ state.view(*grouped, n, width)
-    return y.view(batch, heads, width), state
+    state = (state * log_decay.exp()[..., None, None]).view(*grouped, n, width)
+    state.addcmul_(b[:, :, None, :, None], x.view(*grouped, 1, width))
+    y = c[:, :, None, None, :] @ state
+    return y.view(batch, heads, width), state.view(batch, heads, n, width)
 
 
 def ssd_recurrent(

@@ -62,5 +62,5 @@ class WindowedMamba2(nn.Module):
             y = y * self.mamba_gain[pick]
         if sight is not None:
             seen, window = self.attention(x, rotary, sight, None if state is None else state.window)
-            y = y + (seen if pick is None else seen * self.attention_gain[pick])
+            y = y + seen if pick is None else torch.addcmul(y, seen, self.attention_gain[pick])
         return y, None if mamba is None else WindowedMamba2State(mamba, window)
