@@ -23,6 +23,7 @@ from nexus.layers.attention import GroupedQueryAttention
 from nexus.layers.attention.visibility import look
 from nexus.layers.ssm import WindowedMamba2
 from nexus.training.control import RunControl
+from nexus.training.precision import Precision, mixed_precision
 
 LOG = logging.getLogger("nexus_final.alignment")
 GAIN_TEXTS = 4  # texts that the gains of each window are fitted on: two numbers need few
@@ -36,6 +37,7 @@ class AlignmentSettings:
     learning_rate: float = 7e-3
     warm_up: int = 8
     max_grad_norm: float = 1.0
+    precision: Precision = "auto"
 
 
 class Aligner:
@@ -133,7 +135,8 @@ class Aligner:
             cosine = 0.5 * (1 + math.cos(math.pi * step / s.steps))
             optimiser.param_groups[0]["lr"] = s.learning_rate * min(1.0, (step + 1) / s.warm_up) * max(0.02, cosine)
             pick = step % len(inputs)
-            y, _ = mixer.mamba(inputs[pick])
+            with mixed_precision(inputs[pick].device, s.precision):
+                y, _ = mixer.mamba(inputs[pick])
             loss = (_weights(outputs[pick]) * (y - outputs[pick]).square().sum(-1)).mean()
             optimiser.zero_grad()
             loss.backward()

@@ -26,6 +26,7 @@ from nexus.training.control import RunControl
 from nexus.training.distillation import next_token_labels, sparse_kl
 from nexus.training.guards import NanGuard, ThermalGuard, TrainingDiverged, Verdict
 from nexus.training.oom import OomGuard
+from nexus.training.precision import Precision, mixed_precision
 from nexus.training.sparse_targets import SparseTargets
 
 LOG = logging.getLogger("nexus_final.trainer")
@@ -48,6 +49,7 @@ class TrainSettings:
         steps, batch_size: optimiser steps, texts in each.
         mixer_rate, rest_rate: learning rates of the new state-space paths, and of what came from the teacher.
         ce_weight: share of the text's own next token beside the teacher's distribution.
+        precision: of matrix products in the student; the loss is taken in float32.
         widths: window widths in the order they take turns; (0,) for a student without windows.
         eval_every, save_every: steps between looks at the held-out text, and between checkpoints.
     """
@@ -61,6 +63,7 @@ class TrainSettings:
     warm_up: int = 20
     floor: float = 0.05
     max_grad_norm: float = 1.0
+    precision: Precision = "auto"
     seed: int = 0
     eval_every: int = 50
     save_every: int = 50
@@ -168,7 +171,8 @@ class NexusTrainer:
         """Mean loss over the texts' positions; the last position has no next token."""
         texts, targets = zip(*(self.lessons.read(i) for i in indices), strict=True)
         ids = torch.cat(texts).to(self.student.device)
-        hidden, _ = self.student.backbone(self.student.embed(ids))
+        with mixed_precision(ids.device, self.settings.precision):
+            hidden, _ = self.student.backbone(self.student.embed(ids))
         labels = next_token_labels(ids)
         joined = SparseTargets(*(torch.cat(parts) for parts in zip(*(_fields(t) for t in targets), strict=True)))
         joined = joined.map(lambda t: t.to(hidden.device))

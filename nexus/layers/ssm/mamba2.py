@@ -94,7 +94,8 @@ class Mamba2(nn.Module):
         Returns:
             Output (B, T, d_model) and the state after the last token.
         """
-        z, xbc, dt = self.in_proj(u).split([self.d_inner, self.conv_dim, self.n_heads], dim=-1)
+        projected = self.in_proj(u).to(self.A_log.dtype)  # sums over time want the weights' precision, not autocast's
+        z, xbc, dt = projected.split([self.d_inner, self.conv_dim, self.n_heads], dim=-1)
         if mask is not None:
             xbc = xbc * mask.unsqueeze(-1)
         xbc, conv_state = self._convolve(xbc, None if state is None else state.conv, mask)

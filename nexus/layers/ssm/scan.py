@@ -38,7 +38,8 @@ def scan(
     Returns:
         ``y`` (B, T, H, P) and the state after the last step.
     """
-    return _Scan.apply(x, step, log_decay, b, c, skip, state, chunk)
+    with torch.autocast(x.device.type, enabled=False):  # it would take the products below in half precision
+        return _Scan.apply(x, step, log_decay, b, c, skip, state, chunk)
 
 
 class _Scan(torch.autograd.Function):

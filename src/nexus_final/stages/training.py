@@ -66,13 +66,13 @@ class TrainingStage(Stage):
     needs = ("profile", "extract")
     version = source_version(
         "nexus_final.alignment", "nexus_final.conversion", "nexus_final.trainer", "nexus.core.state_space",
-        "nexus.layers.ssm", "nexus.training.distillation", __name__,
+        "nexus.layers.ssm", "nexus.training.distillation", "nexus.training.precision", __name__,
     )  # fmt: skip
 
     def inputs(self, ctx: Context) -> dict[str, Any]:
         """Settings and the teacher; texts come through the extraction."""
         names = ("seed", "sequence_length", "align_tokens", "align_steps", "train_tokens", "windowed_tokens")
-        rates = ("mixer_rate", "rest_rate", "ce_weight")
+        rates = ("mixer_rate", "rest_rate", "ce_weight", "precision")
         return {"teachers": teacher_facts(ctx), **ctx.config.subset(*names, *rates)}
 
     def run(self, ctx: Context) -> Sequence[Path]:
@@ -147,7 +147,7 @@ class TrainingStage(Stage):
         folder = self._alignment(ctx)
         folder.mkdir(parents=True, exist_ok=True)
         with ctx.progress("aligning layers", student.config.layers.count("W")) as bar:
-            settings = AlignmentSettings(steps=ctx.config.align_steps)
+            settings = AlignmentSettings(steps=ctx.config.align_steps, precision=ctx.config.precision)
             aligner = Aligner(teacher, student, texts, folder, settings, ctx.control, lambda note: bar.advance(1, note))
             return aligner.run()
 
@@ -160,8 +160,9 @@ class TrainingStage(Stage):
             mixer_rate=c.mixer_rate,
             rest_rate=c.rest_rate,
             ce_weight=c.ce_weight,
+            precision=c.precision,
             seed=c.seed,
-            eval_every=steps if c.quick else max(1, steps // 3),  # a look costs as much as several steps
+            eval_every=steps if c.quick else max(1, steps // 2),  # a look costs as much as several steps
             save_every=max(1, min(60, steps // 2)),
         )
 

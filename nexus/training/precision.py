@@ -1,0 +1,40 @@
+"""In which precision matrix products are taken: bfloat16 where the machine is fast at it, float32 elsewhere.
+
+The one idea: bfloat16 is three to five times as fast as float32 on a GPU or a CPU with tile instructions, and six times
+slower on a CPU without (both measured, 2,048 x 2,048), so what the hardware says decides, never a stopwatch: the same
+machine must choose the same, or a resumed run would not be the run that was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
+
+
+def has_fast_bfloat16(device: torch.device | str) -> bool:
+    """Whether the device multiplies bfloat16 matrices faster than float32 ones."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def mixed_precision(
+    device: torch.device | str, precision: Precision = "auto"
+) -> contextlib.AbstractContextManager[object]:
+    """A context in which products of matrices are taken in ``precision``; weights and sums stay as they are.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}: is unknown; use one of {', '.join(PRECISIONS)}")
+    device = torch.device(device)
+    if precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device)):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
