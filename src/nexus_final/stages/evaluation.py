@@ -99,7 +99,7 @@ class EvaluationStage(Stage):
         if not items:
             best = self._narrowest_within_target(perplexity, widths)
             return {"window": best, "why": "the narrowest within its perplexity target", "candidates": {}}
-        exam = make_exam("heldout", items, 0, ctx.paths.cache)  # chat takes minutes, and all windows chat alike
+        exam = make_exam("heldout", items, 0, ctx.paths.cache)  # no chat: it takes minutes for each window
         tokenizer = teachers(ctx)[0].tokenizer()
         scores: dict[str, dict[str, float]] = {}
         with ctx.progress("choosing the window", len(widths)) as bar:

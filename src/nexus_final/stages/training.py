@@ -28,7 +28,7 @@ from nexus_final.stages.common import blocks, curriculum, specs, teacher_facts, 
 from nexus_final.trainer import NexusTrainer, TrainSettings
 
 WINDOWS = (16, 64, 128)
-ECHO_SHARE = 4  # one in so many texts of the windowed student is an echo: attention has to take over all far recall
+MIXED_SHARE = 4  # one in so many texts of the windowed student is an echo: attention has to take over all far recall
 TURNS = (16, 64, 16, 128)  # the narrowest has most to learn
 WINDOWED, BARE = "student", "student_without_window"  # folders below checkpoints/
 HELD_OUT_TEXTS = 4  # looked at now and then while training
@@ -81,7 +81,7 @@ class TrainingStage(Stage):
         all_teachers = teachers(ctx)
         librarians = [Librarian(ctx.paths.memory / t.spec.teacher_id) for t in all_teachers]
         texts = curriculum(ctx)
-        prose, mixed = Lessons(librarians, range(texts.prose)), Lessons(librarians, texts.mixed(ECHO_SHARE))
+        prose, mixed = Lessons(librarians, range(texts.prose)), Lessons(librarians, texts.mixed(MIXED_SHARE))
         first = all_teachers[0].spec.teacher_id
         profile = json.loads((ctx.paths.results / "profile" / first / "profile.json").read_text(encoding="utf-8"))
         teacher = all_teachers[0].load()
