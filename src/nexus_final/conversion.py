@@ -7,6 +7,7 @@ that no last step has to undo anything.
 """
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +22,16 @@ UNIT_STEP = math.log(math.e - 1)  # softplus of it is 1
 MEMORY = (1.0, 64.0)  # tokens that the fastest and the slowest head start out remembering (measured best of three)
 
 
-def student_config(teacher: HybridConfig, attention_layers: list[int], choices: tuple[int, ...]) -> HybridConfig:
-    """The student's sizes: the teacher's, with all but ``attention_layers`` turned into 'W' layers.
+def student_config(teacher: HybridConfig, choices: tuple[int, ...]) -> HybridConfig:
+    """The student's sizes: the teacher's, with all its layers turned into 'W' layers.
 
     Raises:
         ValueError: the teacher is not a plain attention model.
     """
     if set(teacher.layers) != {"A"}:
         raise ValueError(f"plan={teacher.layers!r}: a student starts from a teacher of attention layers only ('A')")
-    plan = "".join("A" if i in attention_layers else "W" for i in range(teacher.n_layers))
     return teacher.replace(
-        plan=plan,
+        plan="W",
         ssm_heads=teacher.n_heads,
         ssm_head_dim=teacher.head_dim,
         ssm_groups=teacher.n_heads,
@@ -42,26 +42,41 @@ def student_config(teacher: HybridConfig, attention_layers: list[int], choices: 
     )
 
 
-def start_student(teacher: HybridLM, attention_layers: list[int], choices: tuple[int, ...], seed: int) -> HybridLM:
-    """Build the student with the teacher's weights; its state-space paths start from the attention beside them."""
-    student = HybridLM(student_config(teacher.config, attention_layers, choices)).to(teacher.device, teacher.dtype)
+def start_student(teacher: HybridLM, choices: tuple[int, ...], seed: int) -> HybridLM:
+    """Build the student with the teacher's weights; its state-space paths start from the attention beside them.
+
+    All layers are converted; :func:`keep_attention` then says which stay what they were.
+    """
+    student = HybridLM(student_config(teacher.config, choices)).to(teacher.device, teacher.dtype)
     for ours, theirs in zip(student.backbone.blocks, teacher.backbone.blocks, strict=True):
         assert isinstance(ours, Block)
         assert isinstance(theirs, Block)
         for name in ("mixer_norm", "mlp_norm", "mlp"):
             getattr(ours, name).load_state_dict(getattr(theirs, name).state_dict())
-        mixer = ours.mixer
         assert isinstance(theirs.mixer, GroupedQueryAttention)
-        if isinstance(mixer, WindowedMamba2):
-            mixer.attention.load_state_dict(theirs.mixer.state_dict())
-            start_from_attention(mixer.mamba, theirs.mixer, seed)
-        else:
-            mixer.load_state_dict(theirs.mixer.state_dict())
+        assert isinstance(ours.mixer, WindowedMamba2)
+        ours.mixer.attention.load_state_dict(theirs.mixer.state_dict())
+        start_from_attention(ours.mixer.mamba, theirs.mixer, seed)
     student.backbone.norm.load_state_dict(teacher.backbone.norm.state_dict())
     student.embed.load_state_dict(teacher.embed.state_dict())
     if not student.config.tie_embeddings:
         student.lm_head.load_state_dict(teacher.lm_head.state_dict())
     return student
+
+
+def keep_attention(student: HybridLM, layers: Collection[int]) -> HybridLM:
+    """A copy of ``student`` in which these of its 'W' layers are attention that sees everything, as in the teacher."""
+    plan = "".join("A" if i in layers else kind for i, kind in enumerate(student.config.layers))
+    kept = HybridLM(student.config.replace(plan=plan)).to(student.device, student.dtype)
+    weights = dict(student.state_dict())
+    for layer in layers:
+        prefix = f"backbone.blocks.{layer}.mixer."
+        for name in [name for name in weights if name.startswith(prefix)]:
+            value = weights.pop(name)
+            if name.startswith(prefix + "attention."):
+                weights[prefix + name.removeprefix(prefix + "attention.")] = value
+    kept.load_state_dict(weights)
+    return kept
 
 
 @torch.no_grad()

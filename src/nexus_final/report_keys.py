@@ -125,6 +125,7 @@ LEARNING = {
     "training.parts.*.tokens": "tokens seen, repeats counted",
     "training.parts.*.seconds": "seconds, of the last go if it was interrupted",
     "training.parts.*.skipped": "samples and steps left out, for want of memory or for numbers that were none",
+    "training.attention_layers.*[]": "layers that stay attention in each student",
     "training.settings.**": "see `TrainSettings`",
 }
 QUALITY = {

@@ -162,9 +162,12 @@ def _training(report: Report) -> Iterator[Table]:
     training = report["training"]
     parts = training.get("parts", {})
     if parts:
-        rows = [(name.replace("_", " "), *(number(part[k]) for k in ("steps", "tokens")), duration(part["seconds"]),
-                 number(part["skipped"])) for name, part in parts.items()]  # fmt: skip
-        yield Table("Training", ("", "steps", "tokens", "time", "samples and steps left out"), rows)
+        kept = training.get("attention_layers", {})
+        rows = [(name.replace("_", " "), ", ".join(map(str, kept.get(name, ()))) or "–",
+                 *(number(part[k]) for k in ("steps", "tokens")), duration(part["seconds"]), number(part["skipped"]))
+                for name, part in parts.items()]  # fmt: skip
+        head = ("", "attention in layers", "steps", "tokens", "time", "samples and steps left out")
+        yield Table("Training", head, rows)
     looks: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}  # each student is looked at with windows of its own
     for row in training.get("history", []):
         keys = tuple(sorted((k for k in row if k.startswith("ppl_window_")), key=_width_in, reverse=True))

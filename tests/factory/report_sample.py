@@ -86,6 +86,7 @@ def sample_parts(folder: Path) -> dict[str, Any]:
         "alignment": {"errors": {i: 0.5 - i / 80 for i in range(28)}, "steps": 100, "texts": 50, "seconds": 300.0},
         "training": {"history": _history(), "steps": 200, "tokens": 400_000, "seconds": 900.0, "settings": {"seed": 0},
                      "windows": [0, 16, 64, 128],
+                     "attention_layers": {"student": [6, 13, 20, 27], "student_without_window": [0, 1, 4, 23]},
                      "parts": {"student": {"steps": 60, "tokens": 120_000, "seconds": 270.0, "skipped": 0},
                                "student_without_window": {"steps": 200, "tokens": 400_000, "seconds": 630.0,
                                                           "skipped": 0}}},

@@ -1,7 +1,8 @@
 """Stage 2: layers aligned one by one, then two students distilled end to end: one with windows, one without any.
 
 The one idea: both start from the same aligned layers. The one with windows needs few steps, the one without needs most
-of the time, and taking turns in one set of weights held both back (measured, see dev/LOG.md).
+of the time, and taking turns in one set of weights held both back. Each keeps attention where it misses it most: far
+recall for the one, the first layers for the other (measured, see dev/LOG.md).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from nexus.core.state_space import HybridLM
 from nexus.core.windows import without_windows
 from nexus.training.sparse_targets import SparseTargets
 from nexus_final.alignment import Aligner, AlignmentSettings
-from nexus_final.conversion import start_student
+from nexus_final.conversion import keep_attention, start_student
 from nexus_final.librarian import Librarian
+from nexus_final.profiling.replacement import replacement_costs
+from nexus_final.profiling.windows import recommend_attention_layers
 from nexus_final.stage import Context, Estimate, Stage, source_version
 from nexus_final.stages.common import blocks, curriculum, specs, teacher_facts, teachers
 from nexus_final.trainer import NexusTrainer, TrainSettings
@@ -31,6 +34,7 @@ WINDOWS = (16, 64, 128)
 MIXED_SHARE = 4  # one in so many texts of the windowed student is an echo: attention has to take over all far recall
 TURNS = (16, 64, 16, 128)  # the narrowest has most to learn
 WINDOWED, BARE = "student", "student_without_window"  # folders below checkpoints/
+PLACEMENT_TEXTS = 2  # that the layers of the student without windows are chosen on
 HELD_OUT_TEXTS = 4  # looked at now and then while training
 
 
@@ -65,7 +69,8 @@ class TrainingStage(Stage):
     title = "2 Training"
     needs = ("profile", "extract")
     version = source_version(
-        "nexus_final.alignment", "nexus_final.conversion", "nexus_final.trainer", "nexus.core.state_space",
+        "nexus_final.alignment", "nexus_final.conversion", "nexus_final.profiling.replacement", "nexus_final.trainer",
+        "nexus.core.state_space",
         "nexus.layers.ssm", "nexus.training.distillation", "nexus.training.precision", __name__,
     )  # fmt: skip
 
@@ -85,10 +90,13 @@ class TrainingStage(Stage):
         first = all_teachers[0].spec.teacher_id
         profile = json.loads((ctx.paths.results / "profile" / first / "profile.json").read_text(encoding="utf-8"))
         teacher = all_teachers[0].load()
-        windowed = start_student(teacher, profile["attention_layers"]["recommended"], WINDOWS, ctx.config.seed)
-        errors = self._align(ctx, teacher, windowed)
+        aligned = start_student(teacher, WINDOWS, ctx.config.seed)
+        errors = self._align(ctx, teacher, aligned)
+        places = {WINDOWED: profile["attention_layers"]["recommended"], BARE: self._bare_places(ctx, teacher, aligned)}
         del teacher  # its word is in the cache; its memory is for the optimiser
-        bare = without_windows(windowed)
+        windowed = keep_attention(aligned, places[WINDOWED])
+        bare = without_windows(keep_attention(aligned, places[BARE]))
+        del aligned
         parts = {
             WINDOWED: self._distil(ctx, WINDOWED, windowed, mixed, self._settings(ctx, ctx.config.windowed_tokens)),
             BARE: self._distil(ctx, BARE, bare, prose, self._settings(ctx, ctx.config.train_tokens, (0,))),
@@ -101,6 +109,7 @@ class TrainingStage(Stage):
                 "texts": max(1, ctx.config.align_tokens // ctx.config.sequence_length),
             },
             "history": [row for part in parts.values() for row in part.pop("history")],
+            "attention_layers": places,
             "parts": parts,
             "steps": sum(part["steps"] for part in parts.values()),
             "tokens": sum(part["tokens"] for part in parts.values()),
@@ -141,6 +150,22 @@ class TrainingStage(Stage):
         atomic_write_text(facts_path, json.dumps(facts))
         kill_point(f"train.part:{part}")
         return facts
+
+    def _bare_places(self, ctx: Context, teacher: HybridLM, aligned: HybridLM) -> list[int]:
+        """The layers that stay attention in the student without windows: those that the alignment left worst off."""
+        path = self._alignment(ctx) / "replacement.json"
+        if not path.exists():
+            texts = blocks(ctx, "train", PLACEMENT_TEXTS)
+            with ctx.progress("choosing the layers that stay attention", aligned.config.n_layers) as bar:
+
+                def tick() -> None:
+                    ctx.control.check()
+                    bar.advance(1)
+
+                costs = replacement_costs(teacher, without_windows(aligned), texts, tick)
+            atomic_write_text(path, json.dumps(costs))
+        costs = json.loads(path.read_text(encoding="utf-8"))
+        return list(recommend_attention_layers(len(costs), costs))
 
     def _align(self, ctx: Context, teacher: Any, student: Any) -> dict[int, float]:
         texts = blocks(ctx, "train", max(1, ctx.config.align_tokens // ctx.config.sequence_length))
