@@ -24,6 +24,19 @@ def has_fast_bfloat16(device: torch.device | str) -> bool:
     return kind == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
+def resolved(device: torch.device | str, precision: Precision) -> Literal["float32", "bfloat16"]:
+    """What ``precision`` comes to on this device.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}: is unknown; use one of {', '.join(PRECISIONS)}")
+    if precision == "auto":
+        return "bfloat16" if has_fast_bfloat16(device) else "float32"
+    return precision
+
+
 def mixed_precision(
     device: torch.device | str, precision: Precision = "auto"
 ) -> contextlib.AbstractContextManager[object]:
@@ -32,9 +45,6 @@ def mixed_precision(
     Raises:
         ValueError: an unknown precision.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r}: is unknown; use one of {', '.join(PRECISIONS)}")
-    device = torch.device(device)
-    if precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device)):
-        return torch.autocast(device.type, torch.bfloat16)
+    if resolved(device, precision) == "bfloat16":
+        return torch.autocast(torch.device(device).type, torch.bfloat16)
     return contextlib.nullcontext()

@@ -96,13 +96,14 @@ class Aligner:
     def _walk(self, block: torch.nn.Module, hidden: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """The block's mixer inputs, mixer outputs, and the hidden states after the block."""
         inputs, outputs, after = [], [], []
-        for h in hidden:
-            x = block.mixer_norm(h)  # type: ignore[operator]
-            y, _ = block.mixer(x, self.rotary, self.sights[None])  # type: ignore[operator]
-            h = h + y
-            inputs.append(x)
-            outputs.append(y)
-            after.append(h + block.mlp(block.mlp_norm(h)))  # type: ignore[operator]
+        with mixed_precision(hidden[0].device, self.settings.precision):
+            for h in hidden:
+                x = block.mixer_norm(h)  # type: ignore[operator]
+                y, _ = block.mixer(x, self.rotary, self.sights[None])  # type: ignore[operator]
+                h = h + y
+                inputs.append(x)
+                outputs.append(y.to(h.dtype))
+                after.append(h + block.mlp(block.mlp_norm(h)))  # type: ignore[operator]
         return inputs, outputs, after
 
     def _layer(

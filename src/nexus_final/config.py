@@ -49,7 +49,8 @@ class RunConfig(BaseConfig):
         evaluate_tokens: of each held-out set and length. generation_items: questions of each set; 0 leaves
             out all that is asked of the carried sets. chat_prompts: of the exam. router_texts: 0 leaves the router out.
         context_lengths: texts so long that the cost of the next token is measured after them.
-        precision: of matrix products in alignment and training; auto takes bfloat16 where the machine is fast at it.
+        precision: of matrix products where texts are read and learnt from, and in the perplexities (not in answers);
+            auto takes bfloat16 where the machine is fast at it.
         ce_weight: weight of the text's own next token beside the teacher's distribution.
         disk_reserve_gb: space that a stage must leave free.
     """
@@ -66,8 +67,8 @@ class RunConfig(BaseConfig):
     extract_tokens: int = 57_344
     train_tokens: int = 57_344
     windowed_tokens: int = 16_384
-    mixer_rate: float = 2e-4
-    rest_rate: float = 3e-5
+    mixer_rate: float = 4e-4
+    rest_rate: float = 6e-5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ce_weight: float = 0.25
     evaluate_tokens: int = 8_192

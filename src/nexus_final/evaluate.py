@@ -28,6 +28,7 @@ from nexus.inference.generation import Progress as Counted
 from nexus.inference.generation import generate_many
 from nexus.inference.quality import block_nll, judge
 from nexus.inference.text import TextTokenizer, ends_line
+from nexus.training.precision import Precision, mixed_precision
 from nexus_final.generation_sets import GenerationSet, generation_sets
 from nexus_final.prompts import chat_prompts
 
@@ -209,6 +210,7 @@ def prose_nll(
     lengths: Sequence[int] = LENGTHS,
     batch_tokens: int = 4_096,
     progress: Progress | None = None,
+    precision: Precision = "float32",
 ) -> dict[int, Tensor]:
     """Mean negative log-likelihood in nats of every block, by length, of ``tokens`` (n, the longest length).
 
@@ -225,7 +227,8 @@ def prose_nll(
     for length in lengths:
         blocks = ids.reshape(-1, length)
         counted = _onwards(progress, f"{length} tokens", 0, len(blocks))
-        found[length] = block_nll(model, blocks, max(1, batch_tokens // length), counted)
+        with mixed_precision(model.device, precision):
+            found[length] = block_nll(model, blocks, max(1, batch_tokens // length), counted)
     return found
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nexus.core.state_space import HybridLM
 from nexus.training.control import RunControl
+from nexus.training.precision import Precision, mixed_precision
 from nexus.training.sparse_targets import SparseTargets, sparsify
 
 _LOGIT_BYTES = 96 * 2**20  # logits held at once (measured: with fewer tokens the head is read too often)
@@ -91,13 +92,17 @@ class ResidentTeacher:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @classmethod
-    def of(cls, model: HybridLM, **options: Any) -> ResidentTeacher:
-        """Wrap a language model; its logits are made in pieces and never held whole."""
+    def of(cls, model: HybridLM, precision: Precision = "float32", **options: Any) -> ResidentTeacher:
+        """Wrap a language model; its logits are made in pieces and never held whole.
+
+        ``precision`` is that of the layers; the head's logits stay in the model's own.
+        """
         device = model.device
 
         def hidden(ids: Tensor) -> Tensor:
-            features, _ = model.backbone(model.embed(ids.to(device)))
-            return features
+            with mixed_precision(device, precision):
+                features, _ = model.backbone(model.embed(ids.to(device)))
+            return features.to(model.dtype)
 
         return cls(hidden, model.lm_head.weight.detach(), **options)
 

@@ -213,6 +213,13 @@ def test_all_lengths_are_of_the_same_text():
         prose_nll(model, tokens, (7, 8))
 
 
+def test_perplexity_in_bfloat16_is_the_same_up_to_its_bits():
+    model, tokens = tiny_model(), torch.randint(259, (3, 32))
+    exact, rough = (prose_nll(model, tokens, (32,), precision=p)[32] for p in ("float32", "bfloat16"))
+    assert not torch.equal(exact, rough)
+    torch.testing.assert_close(exact, rough, rtol=2e-3, atol=0)
+
+
 def test_ratios_come_with_their_interval():
     draw = torch.Generator().manual_seed(1)
     teacher = torch.rand(200, generator=draw, dtype=torch.float64) + 3

@@ -124,6 +124,17 @@ def test_the_teacher_itself_has_no_loss_against_its_cache(tmp_path, llama):
         assert abs(sparse_kl(model(ids).hidden, model.lm_head.weight, targets)) < 2e-3
 
 
+def test_a_teacher_in_bfloat16_says_nearly_the_same(tmp_path, llama):
+    _, model = llama
+    for precision in ("float32", "bfloat16"):
+        librarian(tmp_path / precision).extract(ResidentTeacher.of(model, precision), sequences())
+    (ids, exact), (_, rough) = (Librarian(tmp_path / name).read(0) for name in ("float32", "bfloat16"))
+    assert not torch.equal(exact.head_probs, rough.head_probs)
+    assert rough.entropy.mean() == pytest.approx(exact.entropy.mean().item(), rel=5e-3)
+    with torch.no_grad():
+        assert sparse_kl(model(ids).hidden, model.lm_head.weight, rough) < 1e-2
+
+
 def test_sequences_one_by_one(tmp_path, llama):
     librarian(tmp_path / "c").extract(llama[1], sequences())
     cache = Librarian(tmp_path / "c")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nexus.core.state_space import HybridConfig, HybridLM
-from nexus.training.precision import has_fast_bfloat16, mixed_precision
+from nexus.training.precision import has_fast_bfloat16, mixed_precision, resolved
 
 
 def gradients(precision: str) -> tuple[float, dict[str, torch.Tensor]]:
@@ -39,3 +39,10 @@ def test_auto_asks_the_hardware(monkeypatch):
 def test_an_unknown_precision_is_named():
     with pytest.raises(ValueError, match="float8"), mixed_precision("cpu", "float8"):
         pass
+
+
+def test_what_auto_comes_to(monkeypatch):
+    for fast, name in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda fast=fast: {"amx_bf16": fast})
+        assert resolved("cpu", "auto") == name
+    assert resolved("cpu", "float32") == "float32"

@@ -111,5 +111,6 @@ class Probe:
         return Scene(self.model.backbone.rotary(self._where, x.dtype), self._sights)
 
     def _log_probs(self, row: Tensor) -> Tensor:
-        hidden = self.model.backbone.norm(row[self.positions])
-        return self.model.lm_head(hidden).float().log_softmax(-1)
+        with torch.autocast(row.device.type, enabled=False):  # a logit of 20 in bfloat16 is off by 0.06
+            hidden = self.model.backbone.norm(row[self.positions])
+            return self.model.lm_head(hidden).float().log_softmax(-1)

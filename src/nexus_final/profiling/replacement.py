@@ -12,11 +12,16 @@ from collections.abc import Callable
 from torch import Tensor
 
 from nexus.core.state_space import HybridLM
+from nexus.training.precision import Precision, mixed_precision
 from nexus_final.profiling.probe import Probe
 
 
 def replacement_costs(
-    teacher: HybridLM, student: HybridLM, ids: Tensor, tick: Callable[[], object] = lambda: None
+    teacher: HybridLM,
+    student: HybridLM,
+    ids: Tensor,
+    tick: Callable[[], object] = lambda: None,
+    precision: Precision = "float32",
 ) -> list[float]:
     """For each layer, how many nats of KL(teacher || student) go away when the teacher's layer takes its place.
 
@@ -27,13 +32,14 @@ def replacement_costs(
         tick: called after each layer.
     """
     probe = Probe(teacher, ids.to(teacher.device), stride=2)
-    probe.keep_reference(probe.start())
-    probe.blocks = list(student.backbone.blocks)
-    before = probe.measure(probe.start()).kl
     gains = []
-    for layer, theirs in enumerate(teacher.backbone.blocks):
-        ours, probe.blocks[layer] = probe.blocks[layer], theirs
-        gains.append(before - probe.measure(probe.resume(layer)).kl)
-        probe.blocks[layer] = ours
-        tick()
+    with mixed_precision(teacher.device, precision):
+        probe.keep_reference(probe.start())
+        probe.blocks = list(student.backbone.blocks)
+        before = probe.measure(probe.start()).kl
+        for layer, theirs in enumerate(teacher.backbone.blocks):
+            ours, probe.blocks[layer] = probe.blocks[layer], theirs
+            gains.append(before - probe.measure(probe.resume(layer)).kl)
+            probe.blocks[layer] = ours
+            tick()
     return gains

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from nexus.core.base import BaseConfig, in_range, positive
+from nexus.training.precision import Precision
 from nexus_final.profiling.windows import attention_count
 
 STEPS = ("calibration", "windows", "placement", "comparison", "layers", "components", "spectrum", "circuit")
+WINDOW_STEPS = ("windows", "placement", "comparison")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class ProfileConfig(BaseConfig):
             are switched off one at a time.
         circuit_share: part of all heads, and of all groups, in the circuit. random_sets, shuffles: of its test.
         spectrum_layers: how many layers' weights get their ranks, of attention and of MLP.
+        precision: of matrix products where windows are compared; what a component is worth is always found in the
+            teacher's own, some are worth less than bfloat16 resolves.
     """
 
     calibration_tokens: int = 2_048
@@ -43,6 +47,7 @@ class ProfileConfig(BaseConfig):
     random_sets: int = 50
     shuffles: int = 5
     spectrum_layers: int = 4
+    precision: Precision = "float32"
     seed: int = 0
 
     def faults(self) -> list[str]:

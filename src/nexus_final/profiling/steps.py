@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nexus.core.files import atomic_write_text
 from nexus.core.state_space import HybridLM
+from nexus.training.precision import mixed_precision
 from nexus_final.profiling.circuit import (
     Component,
     Groups,
@@ -24,7 +25,7 @@ from nexus_final.profiling.circuit import (
 )
 from nexus_final.profiling.components import Calibration, Site, calibrate
 from nexus_final.profiling.probe import Measured, Probe
-from nexus_final.profiling.settings import STEPS, ProfileConfig
+from nexus_final.profiling.settings import STEPS, WINDOW_STEPS, ProfileConfig
 from nexus_final.profiling.spectrum import spectrum
 from nexus_final.profiling.windows import (
     compare_placements,
@@ -92,7 +93,11 @@ class Steps:
         if self.control is not None:
             self.control.check()
         begun = time.monotonic()
-        text = json.dumps({"key": self.key, "found": getattr(self, name)(), "seconds": time.monotonic() - begun})
+        # What a component is worth may be less than bfloat16 resolves; what a window costs is not.
+        precision = self.config.precision if name in WINDOW_STEPS else "float32"
+        with mixed_precision(self.model.device, precision):
+            found = getattr(self, name)()
+        text = json.dumps({"key": self.key, "found": found, "seconds": time.monotonic() - begun})
         atomic_write_text(self.folder / f"{name}.json", text)
         kept: dict[str, Any] = json.loads(text)  # so that a resumed run holds the very same
         LOG.info("profiling: %s took %.1f s", name, kept["seconds"])

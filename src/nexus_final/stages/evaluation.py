@@ -38,7 +38,8 @@ class EvaluationStage(Stage):
     def inputs(self, ctx: Context) -> dict[str, Any]:
         """Teacher, texts, how much is asked."""
         names = ("seed", "sequence_length", "evaluate_tokens", "generation_items", "chat_prompts", "context_lengths")
-        return {"teachers": teacher_facts(ctx), "data": data_facts(ctx), **ctx.config.subset(*names)}
+        facts = {"teachers": teacher_facts(ctx), "data": data_facts(ctx)}
+        return {**facts, **ctx.config.subset(*names, "precision")}
 
     def run(self, ctx: Context) -> Sequence[Path]:
         """Measure part after part."""
@@ -79,7 +80,7 @@ class EvaluationStage(Stage):
 
             def nll(model: HybridLM, ids: Any, note: str) -> Any:
                 ctx.control.check()
-                result = prose_nll(model, ids, lengths)
+                result = prose_nll(model, ids, lengths, precision=ctx.config.precision)
                 bar.advance(1, note)
                 return result
 

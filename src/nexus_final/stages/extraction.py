@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nexus.core.files import atomic_write_text
+from nexus.training.precision import resolved
 from nexus_final.headroom import should_stream
 from nexus_final.librarian import Librarian
 from nexus_final.sli_integrator import SequentialLayerIntegrator
 from nexus_final.stage import Context, Estimate, Stage, source_version
 from nexus_final.stages.common import Teacher, curriculum, data_facts, specs, teacher_facts, teachers
+from nexus_final.teacher_source import ResidentTeacher, TeacherSource
 
 HEAD, TAIL = 16, 12  # tokens kept exactly, and drawn from the rest
 BYTES_PER_TOKEN = 150  # upper bound for the disk guard
@@ -30,7 +32,7 @@ class ExtractionStage(Stage):
 
     def inputs(self, ctx: Context) -> dict[str, Any]:
         """Teachers, texts, how many."""
-        names = ("seed", "sequence_length", "extract_tokens")
+        names = ("seed", "sequence_length", "extract_tokens", "precision")
         return {"teachers": teacher_facts(ctx), "data": data_facts(ctx), **ctx.config.subset(*names)}
 
     def run(self, ctx: Context) -> Sequence[Path]:
@@ -41,16 +43,16 @@ class ExtractionStage(Stage):
         folders = []
         for teacher in teachers(ctx):
             name = teacher.spec.teacher_id
+            source, precision = self._source(ctx, teacher)
             librarian = Librarian(
                 ctx.paths.memory / name,
                 k=HEAD,
                 samples=TAIL,
                 seed=ctx.config.seed,
                 block_tokens=length,  # a text a block: the trainer reads one at a time
-                identity=teacher.files.sha256,
+                identity=f"{teacher.files.sha256}, layers in {precision}",
             )
             with ctx.progress(f"extracting {name}", texts.numel()) as bar:
-                source = self._source(ctx, teacher, texts.numel())
                 report = librarian.extract(source, texts, control=ctx.control, progress=bar.advance, restart=True)
             ctx.say(f"{name}: {report}")
             reports[name] = {
@@ -64,16 +66,18 @@ class ExtractionStage(Stage):
         atomic_write_text(path, json.dumps(reports, indent=1))
         return [*folders, path]
 
-    def _source(self, ctx: Context, teacher: Teacher, tokens: int) -> Any:
-        """The teacher in memory, or streamed layer by layer when it is too large for that."""
+    def _source(self, ctx: Context, teacher: Teacher) -> tuple[TeacherSource, str]:
+        """The teacher in memory, or streamed layer by layer when it is too large for that, and its precision."""
         needed = sum(path.stat().st_size for path in teacher.files.weights) * 2
         stream, why = should_stream(teacher.spec.params_billions, needed)
         ctx.log.info("%s: %s", teacher.spec.teacher_id, why)
         if not stream:
-            return teacher.load()
+            model = teacher.load()
+            precision = resolved(model.device, ctx.config.precision)
+            return ResidentTeacher.of(model, precision), precision
         ctx.say(f"{teacher.spec.teacher_id} is streamed layer by layer: {why}")
         spool = ctx.paths.memory / "sli" / teacher.spec.teacher_id
-        return SequentialLayerIntegrator(teacher.files.folder, spool)
+        return SequentialLayerIntegrator(teacher.files.folder, spool), "float32"
 
     def estimate(self, ctx: Context) -> Estimate:
         """By tokens, teachers and their sizes."""

@@ -23,12 +23,18 @@ class ProfilingStage(Stage):
 
     def inputs(self, ctx: Context) -> dict[str, Any]:
         """Teachers, texts, size."""
-        return {"teachers": teacher_facts(ctx), "data": data_facts(ctx), **ctx.config.subset("seed", "quick")}
+        return {
+            "teachers": teacher_facts(ctx),
+            "data": data_facts(ctx),
+            **ctx.config.subset("seed", "quick", "precision"),
+        }
 
     def run(self, ctx: Context) -> Sequence[Path]:
         """Profile each teacher; a finished step of an earlier run is taken over."""
         made = []
-        settings = (ProfileConfig.quick if ctx.config.quick else ProfileConfig)(seed=ctx.config.seed)
+        settings = (ProfileConfig.quick if ctx.config.quick else ProfileConfig)(
+            seed=ctx.config.seed, precision=ctx.config.precision
+        )
         texts, heldout = blocks(ctx, "train", TEXTS), blocks(ctx, "heldout", TEXTS)
         for teacher in teachers(ctx):
             core = NIWTCore(teacher.load(), texts, heldout, settings)

@@ -162,7 +162,7 @@ class TrainingStage(Stage):
                     ctx.control.check()
                     bar.advance(1)
 
-                costs = replacement_costs(teacher, without_windows(aligned), texts, tick)
+                costs = replacement_costs(teacher, without_windows(aligned), texts, tick, ctx.config.precision)
             atomic_write_text(path, json.dumps(costs))
         costs = json.loads(path.read_text(encoding="utf-8"))
         return list(recommend_attention_layers(len(costs), costs))
