@@ -156,13 +156,14 @@ class Aligner:
         outputs: list[Tensor],
     ) -> None:
         """Least squares for both gains of each width: how much of the window, how much of the state, says it best."""
+        states = [mixer.mamba(x)[0] for x in inputs[:GAIN_TEXTS]]
         for pick, width in enumerate(mixer.choices):
             if not width:
                 continue
             gram, right = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-            for x, target in zip(inputs[:GAIN_TEXTS], outputs[:GAIN_TEXTS], strict=True):
+            for x, state, target in zip(inputs, states, outputs, strict=False):
                 root = _weights(target).sqrt().unsqueeze(-1)
-                both = [mixer.mamba(x)[0] * root, attention(x, self.rotary, self.sights[width])[0] * root]
+                both = [state * root, attention(x, self.rotary, self.sights[width])[0] * root]
                 paths = torch.stack([t.flatten().double() for t in both])
                 gram += paths @ paths.T
                 right += paths @ (target * root).flatten().double()

@@ -66,7 +66,7 @@ class RunConfig(BaseConfig):
     align_steps: int = 100
     extract_tokens: int = 57_344
     train_tokens: int = 57_344
-    windowed_tokens: int = 16_384
+    windowed_tokens: int = 18_432
     mixer_rate: float = 4e-4
     rest_rate: float = 6e-5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -197,7 +197,8 @@ class NexusTrainer:
         row: dict[str, float] = {"step": self.step}
         for width in sorted(set(self.settings.widths)):
             self.student.set_window(width)
-            row[f"ppl_window_{width}"] = perplexity(self.student, self.held_out)
+            with mixed_precision(self.student.device, self.settings.precision):
+                row[f"ppl_window_{width}"] = perplexity(self.student, self.held_out)
         self.history.append(row)
         LOG.info("held-out %s", " ".join(f"{key}={value:.3f}" for key, value in row.items()))
 

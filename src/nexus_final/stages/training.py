@@ -30,9 +30,9 @@ from nexus_final.stage import Context, Estimate, Stage, source_version
 from nexus_final.stages.common import blocks, curriculum, specs, teacher_facts, teachers
 from nexus_final.trainer import NexusTrainer, TrainSettings
 
-WINDOWS = (16, 64, 128)
+WINDOWS = (16, 64, 128, 256)
 MIXED_SHARE = 4  # one in so many texts of the windowed student is an echo: attention has to take over all far recall
-TURNS = (16, 64, 16, 128)  # the narrowest has most to learn
+TURNS = (16, 64, 16, 128)  # the narrowest has most to learn, the widest nothing
 WINDOWED, BARE = "student", "student_without_window"  # folders below checkpoints/
 PLACEMENT_TEXTS = 2  # that the layers of the student without windows are chosen on
 HELD_OUT_TEXTS = 4  # looked at now and then while training
@@ -185,6 +185,7 @@ class TrainingStage(Stage):
             mixer_rate=c.mixer_rate,
             rest_rate=c.rest_rate,
             ce_weight=c.ce_weight,
+            warm_up=max(1, min(20, steps // 4)),
             precision=c.precision,
             seed=c.seed,
             eval_every=steps if c.quick else max(1, steps // 2),  # a look costs as much as several steps
