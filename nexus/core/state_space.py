@@ -20,7 +20,7 @@ from nexus.layers.components import RMSNorm, SwiGLU
 from nexus.layers.positional import RotaryEmbedding
 from nexus.layers.ssm import Mamba2, Mamba2State, WindowedMamba2, WindowedMamba2State
 
-__all__ = ["HybridBackbone", "HybridConfig", "HybridLM", "LMOutput", "LMState"]
+__all__ = ["HybridBackbone", "HybridConfig", "HybridLM", "LMOutput", "LMState", "Scene"]
 
 SEGMENT = 512  # long inputs without gradients go through in pieces of this many tokens: memory stays flat
 
@@ -35,12 +35,12 @@ class LMOutput:
 
 
 @dataclass(frozen=True)
-class _Scene:
+class Scene:
     """What all layers of one call share: angles, visibility for each window width, and where the padding is."""
 
     rotary: tuple[Tensor, Tensor]
     sights: dict[int, Visibility]
-    mask: Tensor | None
+    mask: Tensor | None = None
 
 
 class Block(nn.Module):
@@ -55,14 +55,14 @@ class Block(nn.Module):
         self.mlp = SwiGLU(config.d_model, config.d_ff)
 
     def forward(
-        self, x: Tensor, scene: _Scene, window: int, state: LayerState | None
+        self, x: Tensor, scene: Scene, window: int, state: LayerState | None
     ) -> tuple[Tensor, LayerState | None]:
         """``x`` (B, T, D) to the same shape; ``window`` picks this layer's visibility from the scene."""
         y, state = self._mix(self.mixer_norm(x), scene, window, state)
         x = x + y
         return x + self.mlp(self.mlp_norm(x)), state
 
-    def _mix(self, x: Tensor, scene: _Scene, window: int, state: LayerState | None) -> tuple[Tensor, LayerState | None]:
+    def _mix(self, x: Tensor, scene: Scene, window: int, state: LayerState | None) -> tuple[Tensor, LayerState | None]:
         if isinstance(self.mixer, GroupedQueryAttention):
             assert state is None or isinstance(state, AttentionState)
             return self.mixer(x, scene.rotary, scene.sights[window], state)
@@ -141,7 +141,7 @@ class HybridBackbone(NexusModule):
         """
         if x.shape[1] > SEGMENT and not torch.is_grad_enabled():
             return self._by_segments(x, state, mask)
-        scene, after = self._scene(x, state, mask)
+        scene, after = self.scene(x, state, mask)
         layers: list[LayerState] = []
         for i, (block, window) in enumerate(zip(self.blocks, self.windows(), strict=True)):
             before = None if state is None else state.layers[i]
@@ -177,7 +177,7 @@ class HybridBackbone(NexusModule):
             )
         return state.seen
 
-    def _scene(self, x: Tensor, state: LMState | None, mask: Tensor | None) -> tuple[_Scene, LMState | None]:
+    def scene(self, x: Tensor, state: LMState | None, mask: Tensor | None) -> tuple[Scene, LMState | None]:
         """Positions, angles and visibility of the new tokens, and the state's bookkeeping after them."""
         start = torch.zeros(1, dtype=torch.long, device=x.device) if state is None else state.next_position
         ragged = state is not None and state.ragged
@@ -199,7 +199,7 @@ class HybridBackbone(NexusModule):
             else look(positions, cached.get(w), w or None, self.config.sinks, ragged)
             for w in self._attending()
         }
-        scene = _Scene(self.rotary(positions.clamp(min=0), x.dtype), sights, mask)
+        scene = Scene(self.rotary(positions.clamp(min=0), x.dtype), sights, mask)
         if state is None:
             return scene, None
         return scene, LMState((), following, {w: sight.positions for w, sight in sights.items()}, ragged)

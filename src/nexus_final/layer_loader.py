@@ -49,7 +49,7 @@ class LayerLoader:
     @torch.no_grad()
     def apply(self, block: Block, x: Tensor) -> Tensor:
         """Run ``x`` (B, T, D) through a loaded layer, every sequence from its beginning."""
-        scene, _ = self._shell._scene(x, None, None)
+        scene, _ = self._shell.scene(x, None, None)
         y, _ = block(x, scene, self._window, None)
         return y
 

@@ -7,23 +7,13 @@ full pass, and each later measurement recomputes only the layers above the chang
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nexus.core.state_space import HybridLM
+from nexus.core.state_space import HybridLM, Scene
 from nexus.layers.attention.visibility import Visibility, look
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What the layers of one pass share: angles, visibility for each window width, and no padding."""
-
-    rotary: tuple[Tensor, Tensor]
-    sights: dict[int, Visibility]
-    mask: None = None
 
 
 class Measured(NamedTuple):
