@@ -333,5 +333,9 @@ def find(name: str) -> Row:
     if row := known.get(name.lower()):
         return row
     near = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    hint = f"near it: {', '.join(dict.fromkeys(known[key].name for key in near))}" if near else "see `nexus.catalog.rows()`"
+    hint = (
+        f"near it: {', '.join(dict.fromkeys(known[key].name for key in near))}"
+        if near
+        else "see `nexus.catalog.rows()`"
+    )
     raise ValueError(f"{name!r}: is no system of the zoo; {hint}")

@@ -151,11 +151,13 @@ def _plan(config: RunConfig, build: Build, console: Console) -> None:
 def _default_stages(config: RunConfig) -> list[Stage]:
     import torch  # heavy, as are the stages; `status` does without
 
+    from nexus.training.allocator import keep_freed_memory
     from nexus_final.stages import build_stages
 
     # Strong decays fall below the smallest normal number, and processors then slow down several times; before any work,
     # since threads take the setting over when they are made.
     torch.set_flush_denormal(True)
+    keep_freed_memory()
 
     return list(build_stages(config))
 

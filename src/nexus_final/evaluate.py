@@ -130,19 +130,14 @@ def answer_exam(
 def _answer_set(
     model: HybridLM, tokenizer: TextTokenizer, asked: GenerationSet, ends: Collection[int], progress: Progress | None
 ) -> list[str]:
-    lines: list[str] = []
-    total = len(asked.questions)
-    for group in asked.groups:
-        prompts = [tokenizer.encode(question.prompt) for question in group]
-        said = generate_many(
-            model,
-            prompts,
-            max_new_tokens=asked.max_new_tokens,
-            eos_ids=ends,
-            progress=_onwards(progress, asked.name, len(lines), total),
-        )
-        lines += [tokenizer.decode(ids).lstrip().partition("\n")[0].strip() for ids in said]
-    return lines
+    said = generate_many(
+        model,
+        [tokenizer.encode(question.prompt) for question in asked.questions],
+        max_new_tokens=asked.max_new_tokens,
+        eos_ids=ends,
+        progress=_counted(progress, asked.name),
+    )
+    return [tokenizer.decode(ids).lstrip().partition("\n")[0].strip() for ids in said]
 
 
 def _answer_chat(
@@ -158,7 +153,7 @@ def _answer_chat(
         [tokenizer.chat_ids([{"role": "user", "content": prompt}]) for prompt in exam.chat],
         max_new_tokens=exam.chat_tokens,
         eos_ids=eos_ids,
-        progress=_onwards(progress, "chat", 0, len(exam.chat)),
+        progress=_counted(progress, "chat"),
     )
     answers.chat = [tokenizer.decode(ids) for ids in said]
     answers.verdicts = [
@@ -226,7 +221,7 @@ def prose_nll(
     found = {}
     for length in lengths:
         blocks = ids.reshape(-1, length)
-        counted = _onwards(progress, f"{length} tokens", 0, len(blocks))
+        counted = _counted(progress, f"{length} tokens")
         with mixed_precision(model.device, precision):
             found[length] = block_nll(model, blocks, max(1, batch_tokens // length), counted)
     return found
@@ -287,11 +282,11 @@ def _shares(teacher: Sequence[bool], student: Sequence[bool]) -> dict[str, Any]:
     return {"n": n, **shares, "retained": ours / theirs if theirs else None}
 
 
-def _onwards(progress: Progress | None, what: str, before: int, total: int) -> Counted | None:
-    """Progress of one part of ``what``, before which ``before`` of ``total`` were done."""
+def _counted(progress: Progress | None, what: str) -> Counted | None:
+    """Progress of ``what``."""
     if progress is None:
         return None
-    return lambda done, _: progress(what, before + done, total)
+    return lambda done, total: progress(what, done, total)
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:

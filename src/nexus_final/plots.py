@@ -108,11 +108,11 @@ def _ratios(axis: Any, report: Report) -> None:
                 axis.bar(left, found["ratio"] - 1, width * 0.92, bottom=1, color=colour, label=name if x == 0 else None)
                 _interval(axis, left, found)
     targets = report["targets"]["ratio"]
-    for x, window in enumerate(windows):
-        if str(window) in targets:
-            line = axis.hlines(targets[str(window)], x - 0.44, x + 0.44, color=WARM, lw=2, zorder=3)
-            if x == 0:
-                line.set_label("required: at most")
+    bounds = [(x, targets[str(window)]) for x, window in enumerate(windows) if str(window) in targets]
+    if bounds:
+        places, heights = zip(*bounds, strict=True)
+        starts, ends = ([x + half for x in places] for half in (-0.44, 0.44))
+        axis.hlines(heights, starts, ends, color=WARM, lw=2, zorder=3, label="required: at most")
     axis.set_xticks(range(len(windows)), [window_name(w) for w in windows])
     axis.axhline(1, color="black", lw=0.8)
     _label(axis, "Perplexity, student over teacher", "", "times the teacher's")

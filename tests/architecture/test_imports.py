@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
     ["nexus_final"],
     ["nexus.cli"],
+    ["nexus.zoo"],
     ["nexus.serving"],
     ["nexus.living"],
     ["nexus.training"],

@@ -147,7 +147,7 @@ def test_figures_are_those_of_the_written_answers(tmp_path):
         assert [row["verdict"] for row in rows[10:]] == ["breaks off"] * 2
         assert details["verdicts"][name] == {"breaks off": 2}
     assert report["chat"] == {"n": 2, "teacher": 0.0, "student": 0.0, "retained": None}
-    assert ("teacher, copy", 3, 5) in seen
+    assert ("teacher, copy", 5, 5) in seen
     assert seen[-1] == ("student, chat", 2, 2)
     assert json.loads(json.dumps(found)) == found
     assert not undocumented({"generation": report})

@@ -155,7 +155,7 @@ class TrainingStage(Stage):
         """The layers that stay attention in the student without windows: those that the alignment left worst off."""
         path = self._alignment(ctx) / "replacement.json"
         if not path.exists():
-            texts = blocks(ctx, "train", PLACEMENT_TEXTS)
+            texts = blocks(ctx, "train", 1 if ctx.config.quick else PLACEMENT_TEXTS)
             with ctx.progress("choosing the layers that stay attention", aligned.config.n_layers) as bar:
 
                 def tick() -> None:
