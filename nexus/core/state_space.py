@@ -27,7 +27,10 @@ SEGMENT = 512  # long inputs without gradients go through in pieces of this many
 
 @dataclass
 class LMOutput:
-    """Result of a :class:`HybridLM` call: ``logits`` (B, T, V), ``hidden`` (B, T, D) after the last norm, ``state``."""
+    """Result of a :class:`HybridLM` call: ``logits`` (B, T, V), ``hidden`` (B, T, D) after the last norm, ``state``.
+
+    T is 1 for a call with ``last_only``.
+    """
 
     logits: Tensor
     hidden: Tensor
@@ -55,11 +58,14 @@ class Block(nn.Module):
         self.mlp = SwiGLU(config.d_model, config.d_ff)
 
     def forward(
-        self, x: Tensor, scene: Scene, window: int, state: LayerState | None
+        self, x: Tensor, scene: Scene, window: int, state: LayerState | None, last_only: bool = False
     ) -> tuple[Tensor, LayerState | None]:
-        """``x`` (B, T, D) to the same shape; ``window`` picks this layer's visibility from the scene."""
+        """``x`` (B, T, D) to the same shape; ``window`` picks this layer's visibility from the scene.
+
+        With ``last_only`` the mixer reads everything, and what it says of the last token goes on alone: (B, 1, D).
+        """
         y, state = self._mix(self.mixer_norm(x), scene, window, state)
-        x = x + y
+        x = x[:, -1:] + y[:, -1:] if last_only else x + y
         return x + self.mlp(self.mlp_norm(x)), state
 
     def _mix(self, x: Tensor, scene: Scene, window: int, state: LayerState | None) -> tuple[Tensor, LayerState | None]:
@@ -127,40 +133,45 @@ class HybridBackbone(NexusModule):
         return LMState(tuple(layers), torch.zeros(1, dtype=torch.long, device=device), seen)
 
     def forward(
-        self, x: Tensor, state: LMState | None = None, mask: Tensor | None = None
+        self, x: Tensor, state: LMState | None = None, mask: Tensor | None = None, last_only: bool = False
     ) -> tuple[Tensor, LMState | None]:
         """Run ``x`` (B, T, d_model) through all blocks.
 
         Args:
             state: where an earlier call ended; None starts fresh and returns no state.
             mask: (B, T) True at real tokens, padding on the left; None if all are real.
+            last_only: features of the last position only, (B, 1, d_model); the last block's second half is then spared
+                for all others.
 
         Returns:
             Features (B, T, d_model) after the last norm, and the new state. The state passed in is used up (without
             gradients its caches are written in place): ``fork()`` it first to go on from it twice.
         """
         if x.shape[1] > SEGMENT and not torch.is_grad_enabled():
-            return self._by_segments(x, state, mask)
+            return self._by_segments(x, state, mask, last_only)
         scene, after = self.scene(x, state, mask)
         layers: list[LayerState] = []
         for i, (block, window) in enumerate(zip(self.blocks, self.windows(), strict=True)):
             before = None if state is None else state.layers[i]
+            last = last_only and i == len(self.blocks) - 1
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                x, layer = checkpoint(block, x, scene, window, before, use_reentrant=False)
+                x, layer = checkpoint(block, x, scene, window, before, last, use_reentrant=False)
             else:
-                x, layer = block(x, scene, window, before)
+                x, layer = block(x, scene, window, before, last)
             layers.append(layer)
         if after is not None:
             after = LMState(tuple(layers), after.next_position, after.seen, after.ragged)
         return self.norm(x), after
 
-    def _by_segments(self, x: Tensor, state: LMState | None, mask: Tensor | None) -> tuple[Tensor, LMState | None]:
+    def _by_segments(
+        self, x: Tensor, state: LMState | None, mask: Tensor | None, last_only: bool
+    ) -> tuple[Tensor, LMState | None]:
         running = self.init_state(x.shape[0]) if state is None else state
-        outputs = []
+        outputs: list[Tensor] = []
         for start in range(0, x.shape[1], SEGMENT):
             part = slice(start, start + SEGMENT)
-            y, running = self.forward(x[:, part], running, None if mask is None else mask[:, part])  # type: ignore[assignment]
-            outputs.append(y)
+            y, running = self.forward(x[:, part], running, None if mask is None else mask[:, part], last_only)  # type: ignore[assignment]
+            outputs = [y] if last_only else [*outputs, y]
         return torch.cat(outputs, dim=1), None if state is None else running
 
     def _attending(self) -> set[int]:
@@ -252,7 +263,7 @@ class HybridLM(NexusModule):
 
         Args:
             state, mask: as for :class:`HybridBackbone`.
-            last_only: logits of the last position only (B, 1, V), which is all that a prefill needs.
+            last_only: logits and hidden states of the last position only, which is all that a prefill needs.
 
         Raises:
             ValueError: ids of the wrong shape, or padding that is not on the left.
@@ -262,8 +273,8 @@ class HybridLM(NexusModule):
                 f"input_ids: Expected tensor with 2 dimensions, got {input_ids.dim()}; pass (batch, length), for one "
                 "row ids[None]"
             )
-        hidden, state = self.backbone(self.embed(input_ids), state, mask)
-        return LMOutput(self.lm_head(hidden[:, -1:] if last_only else hidden), hidden, state)
+        hidden, state = self.backbone(self.embed(input_ids), state, mask, last_only)
+        return LMOutput(self.lm_head(hidden), hidden, state)
 
 
 def _refuse_right_padding(mask: Tensor) -> None:

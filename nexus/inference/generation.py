@@ -250,7 +250,7 @@ def _read_on(model: HybridLM, rows: list[list[int]], states: list[LMState]) -> L
         before = merge([states[p] for p in places]) if len(places) > 1 else states[places[0]].fork()
         parts.append(_read(model, [rows[p] for p in places], before))
     logits = torch.cat([part.logits for part in parts])
-    hidden = torch.cat([part.hidden[:, -1:] for part in parts])
+    hidden = torch.cat([part.hidden for part in parts])
     return LMOutput(logits, hidden, merge([part.state for part in parts if part.state is not None]))
 
 

@@ -110,8 +110,8 @@ def test_long_inputs_go_by_segments_and_give_the_same(plan, segment, monkeypatch
     ragged = model(text, mask=mask).logits
     calls = []
     monkeypatch.setattr(state_space, "SEGMENT", segment)
-    plain = state_space.HybridBackbone._scene
-    monkeypatch.setattr(state_space.HybridBackbone, "_scene", lambda *a: calls.append(a[1].shape[1]) or plain(*a))
+    plain = state_space.HybridBackbone.scene
+    monkeypatch.setattr(state_space.HybridBackbone, "scene", lambda *a: calls.append(a[1].shape[1]) or plain(*a))
     with torch.no_grad():
         close(model(text).logits, expected.logits)
         assert max(calls) == segment
@@ -120,6 +120,10 @@ def test_long_inputs_go_by_segments_and_give_the_same(plan, segment, monkeypatch
         close(logits, expected.logits)
         close(model(continuation, state=state).logits, further.logits)
         close(model(text, mask=mask).logits[mask], ragged[mask])
+        last, state = model(text, last_only=True), model(text, state=model.init_state(2), last_only=True).state
+        assert last.hidden.shape == (2, 1, 32)
+        close(last.logits, expected.logits[:, -1:])
+        close(model(continuation, state=state).logits, further.logits)
 
 
 def test_half_precision_stays_near():

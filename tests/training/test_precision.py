@@ -29,8 +29,9 @@ def test_bfloat16_is_float32_up_to_its_eight_bits():
 
 
 def test_auto_asks_the_hardware(monkeypatch):
-    for fast in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda fast=fast: {"amx_bf16": fast})
+    for able in ({"amx_bf16": True}, {"avx512_bf16": True}, {"amx_bf16": False, "avx512_f": True}):
+        fast = any(name.endswith("bf16") and there for name, there in able.items())
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
         assert has_fast_bfloat16("cpu") is fast
         with mixed_precision("cpu"):
             assert torch.is_autocast_enabled("cpu") is fast
