@@ -65,7 +65,7 @@ class RunConfig(BaseConfig):
     align_tokens: int = 24_576
     align_steps: int = 100
     extract_tokens: int = 57_344
-    train_tokens: int = 57_344
+    train_tokens: int = 90_112
     windowed_tokens: int = 18_432
     mixer_rate: float = 4e-4
     rest_rate: float = 6e-5
