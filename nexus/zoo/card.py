@@ -78,7 +78,8 @@ def _cells(row: Row) -> Iterator[tuple[str, str]]:
         yield "Status", "planned: no certificate for the present code and proof"
         return
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
-    yield "Held against", f"{row.oracle} ({versions})"
+    frozen = f"; answers frozen in {', '.join(record.golden)}" if record.golden else ""
+    yield "Held against", f"{row.oracle} ({versions}{frozen})"
     yield "Largest difference", _difference(record)
     count = len(record.mutations)
     yield "Planted mistakes noticed", f"{count} of {count}: {', '.join(record.mutations)}"

@@ -34,6 +34,7 @@ class Certificate(BaseConfig):
 
     Attributes:
         system: name of the row. oracle: what it was held against; ``versions``: of the packages that hold it.
+        golden: SHA-256 of the frozen answers that it was held against, where the oracle could not be run beside it.
         seeds, dtype, comparisons: the runs, the types of what was compared, and how many pairs that were.
         outputs, gradients: largest difference, see :class:`nexus.zoo.proof.Comparison`; None where none was compared.
         tolerance: the difference that was allowed.
@@ -47,6 +48,7 @@ class Certificate(BaseConfig):
     system: str
     oracle: str
     versions: dict[str, str]
+    golden: dict[str, str] = field(default_factory=dict)
     seeds: tuple[int, ...]
     dtype: str
     comparisons: int

@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 import torch
 
 from nexus.catalog import Row
+from nexus.core.files import sha256_file
 from nexus.zoo import certificate, cost, mutate
 from nexus.zoo.certificate import Certificate
+from nexus.zoo.golden import FOLDER
 
 SEEDS = (0, 1, 2)
 REQUIRED = ("ORACLE", "TOLERANCE", "MUTATIONS", "example", "prove")
@@ -105,6 +107,22 @@ def verify(row: Row, seeds: Sequence[int] = SEEDS) -> Certificate:
     return made
 
 
+def golden_hashes(row: Row, proof: ModuleType) -> dict[str, str]:
+    """SHA-256 of the golden files that a proof reads: those that it names in ``GOLDEN``, or else the one of its stem."""
+    names = getattr(proof, "GOLDEN", (row.stem,))
+    files = {name: FOLDER / f"{name}.safetensors" for name in names}
+    if hasattr(proof, "GOLDEN") and (lacking := [name for name, file in files.items() if not file.is_file()]):
+        raise ValueError(f"{row.name}: there is no golden file for {', '.join(lacking)} in {FOLDER}")
+    return {name: sha256_file(file) for name, file in files.items() if file.is_file()}
+
+
+def _versions(row: Row, proof: ModuleType) -> dict[str, str]:
+    try:
+        return {package: version(package) for package in proof.ORACLE}
+    except PackageNotFoundError as error:
+        raise ValueError(f"{row.proof_file.name}: ORACLE names {error.name}, which is not installed here") from None
+
+
 def _old(row: Row) -> Certificate | None:
     try:
         return certificate.read(row)
@@ -126,7 +144,8 @@ def _certificate(row: Row, proof: ModuleType, seeds: Sequence[int]) -> Certifica
     return Certificate(
         system=row.name,
         oracle=row.oracle,
-        versions={package: version(package) for package in proof.ORACLE},
+        versions=_versions(row, proof),
+        golden=golden_hashes(row, proof),
         seeds=tuple(seeds),
         dtype=", ".join(findings.dtypes),
         comparisons=findings.comparisons,

@@ -22,7 +22,7 @@ from nexus.zoo import card, certificate, cost
 from nexus.zoo.mutate import mutated_text
 from nexus.zoo.new import BLANK, PAGE_TEMPLATE, own_test
 from nexus.zoo.proof import Example
-from nexus.zoo.verify import load_proof, run_proof
+from nexus.zoo.verify import golden_hashes, load_proof, run_proof
 from tests.promised import PAGE_HEADINGS
 
 ROOT = PACKAGE.parent
@@ -127,6 +127,7 @@ def test_a_whole_model_has_a_tiny_config_and_refuses_what_it_does_not_know(row):
 def test_the_certificate_is_for_the_present_text(row):
     assert certificate.read(row) is not None, f"run `nexus zoo verify {row.name}`"
     assert row.status == "proved", f"the text has changed: run `nexus zoo verify {row.name}`"
+    assert certificate.read(row).golden == golden_hashes(row, load_proof(row))
 
 
 @each(PROVED)
