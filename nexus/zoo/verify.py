@@ -108,7 +108,7 @@ def verify(row: Row, seeds: Sequence[int] = SEEDS) -> Certificate:
 
 
 def golden_hashes(row: Row, proof: ModuleType) -> dict[str, str]:
-    """SHA-256 of the golden files that a proof reads: those that it names in ``GOLDEN``, or else the one of its stem."""
+    """SHA-256 of the golden files that a proof reads: those named in its ``GOLDEN``, or else the one of its stem."""
     names = getattr(proof, "GOLDEN", (row.stem,))
     files = {name: FOLDER / f"{name}.safetensors" for name in names}
     if hasattr(proof, "GOLDEN") and (lacking := [name for name, file in files.items() if not file.is_file()]):
