@@ -55,11 +55,9 @@ def test_clumsy_mistakes_are_refused(old, new, message):
 
 
 def test_a_part_elsewhere_can_be_spoilt():
-    file, text = mutated_text(
-        ROW, Mutation("other file", "Norms and", "NORMS AND", "nexus/layers/components/__init__.py")
-    )
-    assert file.name == "__init__.py"
-    assert text.startswith('"""NORMS AND')
+    file, text = mutated_text(ROW, Mutation("other file", "Files that are whole", "FILES", "nexus/core/files.py"))
+    assert file.name == "files.py"
+    assert text.startswith('"""FILES or absent')
     with pytest.raises(ValueError, match=r"there is no file nexus/none.py"):
         mutated_text(ROW, Mutation("nowhere", "a", "b", "nexus/none.py"))
 

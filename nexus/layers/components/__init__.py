@@ -1,7 +1,6 @@
 """Norms and feed-forward blocks."""
 
-from nexus.layers.components.layer_norm import LayerNorm
 from nexus.layers.components.rms_norm import GatedRMSNorm, RMSNorm
 from nexus.layers.components.swiglu import SwiGLU
 
-__all__ = ["GatedRMSNorm", "LayerNorm", "RMSNorm", "SwiGLU"]
+__all__ = ["GatedRMSNorm", "RMSNorm", "SwiGLU"]
