@@ -57,7 +57,10 @@ def readme(section: Section) -> str:
     """A section's README with its table brought up to date; a new one where there is none."""
     path = ROOT / "docs" / section.folder / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {section.number}. {section.title}\n"
-    made = f"{BEGIN}\n\n{table(rows(section.number), f'docs/{section.folder}')}\n{END}\n"
+    systems = rows(section.number)
+    count = f"{sum(row.status == 'proved' for row in systems)} of {len(systems)} are proved; the others are planned."
+    letters = "What the letters mean stands in the [index](../../DOCUMENTATION_INDEX.md)."
+    made = f"{BEGIN}\n\n{count} {letters}\n\n{table(systems, f'docs/{section.folder}')}\n{END}\n"
     if _TABLE.search(text):
         return _TABLE.sub(lambda _: made, text, count=1)
     return f"{text.rstrip()}\n\n## Systems\n\n{made}"
