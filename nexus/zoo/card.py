@@ -102,6 +102,7 @@ def _cost(record: Certificate) -> str:
         if name in record.cost:
             formula = f" (`{record.formulas[name]}`)" if name in record.formulas else ""
             parts.append(f"{record.cost[name]:,.0f} {unit}{formula}")
+    parts.append(f"{_time(record.cost['seconds'])} forward and backward")
     return ", ".join(parts)
 
 

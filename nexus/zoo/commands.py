@@ -55,7 +55,9 @@ def verify(names: Sequence[str], everything: bool, section: int | None, stale: b
     for row in chosen:
         try:
             print(_verdict(prove(row, range(seeds))), flush=True)
-        except NotProved as error:
+        except ValueError as error:
+            if len(chosen) == 1 and not isinstance(error, NotProved):
+                raise  # nothing was found out: the command line, or the environment, has to be put right
             failed += 1
             print(f"NOT PROVED {error}", flush=True)
     for page in index.refresh():

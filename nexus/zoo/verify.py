@@ -7,10 +7,11 @@ older one is taken away if not.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 
@@ -20,6 +21,7 @@ from nexus.zoo import certificate, cost, mutate
 from nexus.zoo.certificate import Certificate
 from nexus.zoo.golden import FOLDER
 
+Result = TypeVar("Result")
 SEEDS = (0, 1, 2)
 REQUIRED = ("ORACLE", "TOLERANCE", "MUTATIONS", "example", "prove")
 
@@ -116,6 +118,14 @@ def golden_hashes(row: Row, proof: ModuleType) -> dict[str, str]:
     return {name: sha256_file(file) for name, file in files.items() if file.is_file()}
 
 
+def _sound(row: Row, what: str, call: Callable[[], Result]) -> Result:
+    """What a call gives; whatever it raises means that the system is not proved."""
+    try:
+        return call()
+    except Exception as error:
+        raise NotProved(f"{row.name}: {what} raised {type(error).__name__}: {error}") from error
+
+
 def _versions(row: Row, proof: ModuleType) -> dict[str, str]:
     try:
         return {package: version(package) for package in proof.ORACLE}
@@ -131,16 +141,13 @@ def _old(row: Row) -> Certificate | None:
 
 
 def _certificate(row: Row, proof: ModuleType, seeds: Sequence[int]) -> Certificate:
-    findings = run_proof(row.stem, seeds)
+    findings = _sound(row, "the proof", lambda: run_proof(row.stem, seeds))
     if not findings.holds:
         raise NotProved(f"{row.name}: {findings.worst} is off by {findings.largest:.2e}, allowed {proof.TOLERANCE:g}")
     caught = mutate.catches(row, seeds)
     if missed := [name for name, how in caught.items() if how is None]:
         raise NotProved(f"{row.name}: the proof does not notice {len(missed)} planted mistakes: {'; '.join(missed)}")
-    try:
-        measured, formulas = cost.card(proof, proof.example())
-    except ValueError as error:
-        raise NotProved(f"{row.name}: {error}") from error
+    measured, formulas = _sound(row, "the cost", lambda: cost.card(proof, proof.example()))
     return Certificate(
         system=row.name,
         oracle=row.oracle,

@@ -67,6 +67,31 @@ def test_a_wrong_formula_costs_the_certificate(apart, monkeypatch):
         verify.verify(ROW, [0])
 
 
+def test_a_proof_that_raises_proves_nothing(apart, monkeypatch):
+    verify.verify(ROW, [0])
+    monkeypatch.setattr(verify.load_proof(ROW), "prove", lambda seed: 1 / 0)
+    with pytest.raises(NotProved, match="LayerNorm: the proof raised ZeroDivisionError"):
+        verify.verify(ROW, [0])
+    assert ROW.status == "planned"
+
+
+def test_an_oracle_that_is_not_installed_is_named(apart, monkeypatch):
+    monkeypatch.setattr(verify.load_proof(ROW), "ORACLE", ("no-such-package",))
+    with pytest.raises(ValueError, match=r"layer_norm\.py: ORACLE names no-such-package"):
+        verify.verify(ROW, [0])
+
+
+def test_a_golden_file_that_a_proof_names_has_to_be_there(monkeypatch, tmp_path):
+    proof = verify.load_proof(ROW)
+    monkeypatch.setattr(verify, "FOLDER", tmp_path)
+    assert verify.golden_hashes(ROW, proof) == {}
+    (tmp_path / "layer_norm.safetensors").write_bytes(b"numbers")
+    assert len(verify.golden_hashes(ROW, proof)["layer_norm"]) == 64
+    monkeypatch.setattr(proof, "GOLDEN", ("other",), raising=False)
+    with pytest.raises(ValueError, match="there is no golden file for other"):
+        verify.golden_hashes(ROW, proof)
+
+
 def test_a_proof_that_compares_nothing_proves_nothing(apart, monkeypatch):
     _prove_with(monkeypatch)
     with pytest.raises(NotProved, match="nothing is off"):
