@@ -13,7 +13,7 @@ from nexus.core.files import atomic_write_text
 from nexus.zoo import certificate
 from nexus.zoo.certificate import Bench, Certificate
 
-BEGIN, END = "<!-- card: generated, see `nexus zoo card` -->", "<!-- end of card -->"
+BEGIN, END = "<!-- card -->", "<!-- /card -->"
 _CARD = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}\n", re.DOTALL)
 _ARXIV = re.compile(r"\d{4}\.\d{4,5}")
 _TITLE = re.compile(r"\A# .*\n")

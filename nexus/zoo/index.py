@@ -17,7 +17,7 @@ from nexus.zoo import card, certificate
 
 ROOT = PACKAGE.parent
 INDEX = "DOCUMENTATION_INDEX.md"
-BEGIN, END = "<!-- systems: generated, see `python -m nexus.zoo.index` -->", "<!-- end of systems -->"
+BEGIN, END = "<!-- systems -->", "<!-- /systems -->"
 _TABLE = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}\n", re.DOTALL)
 INTRODUCTION = """# Documentation index
 
