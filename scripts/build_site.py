@@ -36,6 +36,7 @@ GUIDE = {
     "Questions and faults": "docs/faq.md",
     "Glossary": "docs/glossary.md",
 }
+ZOO = "docs/zoo.md"
 WORK = {
     "Contributing": "CONTRIBUTING.md",
     "A page of the zoo": "docs/page_template.md",
@@ -209,7 +210,7 @@ def navigation() -> list[dict[str, object]]:
     return [
         {"Nexus": "README.md"},
         {"Guide": [*({title: page} for title, page in GUIDE.items()), *_other_pages()]},
-        {"Zoo": ["DOCUMENTATION_INDEX.md", *zoo]},
+        {"Zoo": [{"Index": "DOCUMENTATION_INDEX.md"}, {"What proved means": ZOO}, *zoo]},
         {"Working on it": [{title: page} for title, page in WORK.items()]},
     ]
 
@@ -223,7 +224,7 @@ def _pages(section: Section) -> Iterator[object]:
 
 def _other_pages() -> Iterator[str]:
     """Pages that have no place of their own in the menu; they go by their titles."""
-    placed = {*GUIDE.values(), *WORK.values()}
+    placed = {ZOO, *GUIDE.values(), *WORK.values()}
     sections = tuple(f"docs/{section.folder}/" for section in SECTIONS)
     for page in sorted((ROOT / "docs").rglob("*.md")):
         name = page.relative_to(ROOT).as_posix()

@@ -28,8 +28,9 @@ says how close it comes to an implementation that this project did not write, an
 `nexus zoo verify NAME` makes the certificate again. **planned** means that this is still to be done for it. A page has
 ten parts, from the motivation to the references; all of its Python runs in the tests.
 
-Beside the zoo: [README](README.md), [getting started](docs/tutorials/getting-started.md),
-[architecture](docs/architecture/overview.md), [questions and faults](docs/faq.md), [glossary](docs/glossary.md).
+More on that: [the zoo](docs/zoo.md). Beside the zoo: [README](README.md),
+[getting started](docs/tutorials/getting-started.md), [architecture](docs/architecture/overview.md),
+[questions and faults](docs/faq.md), [glossary](docs/glossary.md).
 """
 
 
