@@ -10,6 +10,8 @@ written here but found on disk (:attr:`Row.status`).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,7 +20,8 @@ from types import MappingProxyType
 from typing import Literal
 
 Status = Literal["proved", "planned"]
-CERTIFICATES = Path(__file__).parent / "certificates"  # what `nexus zoo verify` found, one JSON file a system
+PACKAGE = Path(__file__).resolve().parent
+CERTIFICATES = PACKAGE / "certificates"  # what `nexus zoo verify` found, one JSON file a system
 
 PROOFS: Mapping[str, str] = MappingProxyType(
     {
@@ -72,7 +75,12 @@ class Row:
     @property
     def file(self) -> Path:
         """Where the code is, or will be."""
-        return Path(__file__).parent.joinpath(*self.module.split(".")[1:]).with_suffix(".py")
+        return PACKAGE.joinpath(*self.module.split(".")[1:]).with_suffix(".py")
+
+    @property
+    def proof_file(self) -> Path:
+        """Where the proof is, or will be."""
+        return PACKAGE / "zoo" / "proofs" / f"{self.stem}.py"
 
     @property
     def page(self) -> str:
@@ -84,10 +92,27 @@ class Row:
         """Where the proof's record is, once there is one."""
         return CERTIFICATES / f"{self.stem}.json"
 
+    def sources(self) -> dict[str, str]:
+        """What a certificate vouches for: path in the repository and SHA-256 of the code's and the proof's text.
+
+        Raises:
+            FileNotFoundError: one of them does not exist yet.
+        """
+        return {file.relative_to(PACKAGE.parent).as_posix(): _sha256(file) for file in (self.file, self.proof_file)}
+
     @property
     def status(self) -> Status:
-        """Proved where there are both the code and a certificate."""
-        return "proved" if self.certificate.is_file() and self.file.is_file() else "planned"
+        """Proved where there is a certificate that was made for the present text of code and proof."""
+        try:
+            made_for = json.loads(self.certificate.read_text(encoding="utf-8"))["sources"]
+            return "proved" if made_for == self.sources() else "planned"
+        except (FileNotFoundError, KeyError, TypeError, ValueError):
+            return "planned"
+
+
+def _sha256(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")  # as text: how a checkout ends its lines does not matter
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 SECTIONS = (

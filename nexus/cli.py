@@ -35,7 +35,32 @@ def parser() -> argparse.ArgumentParser:
     add("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
         help="top_k, top_p, min_p or repetition_penalty; may be repeated")  # fmt: skip
     chat.set_defaults(run=_chat)
+    _add_zoo(commands)
     return made
+
+
+def _add_zoo(commands: Any) -> None:
+    zoo = commands.add_parser("zoo", help="the reference systems: their list, proofs, costs and speeds")
+    actions = zoo.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+    zoo.set_defaults(run=_zoo)
+    section = {"metavar": "N", "type": int, "choices": range(1, 15), "help": "only this section of the documentation"}
+    listed = actions.add_parser("list", help="the contents")
+    listed.add_argument("--section", **section)
+    listed.add_argument("--status", choices=("proved", "planned"), help="only those")
+    verify = actions.add_parser("verify", help="prove systems anew and write their certificates")
+    add = verify.add_argument
+    add("names", metavar="NAME", nargs="*", help="a system's name, stem or title")
+    add("--all", action="store_true", dest="everything", help="every system that has a proof")
+    add("--section", **section)
+    add("--stale", action="store_true", help="leave out what has a certificate for its present code")
+    add("--seeds", metavar="N", type=int, default=3, help="how many (default: %(default)s)")
+    for action, text in (
+        ("show", "everything that is known of one system"),
+        ("card", "what it costs and how well it is proved, as on its page"),
+        ("bench", "forward and backward beside its peers"),
+        ("new", "lay out code, proof, test and page of a system that is still planned"),
+    ):
+        actions.add_parser(action, help=text).add_argument("name", metavar="NAME")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +102,14 @@ def _chat(arguments: argparse.Namespace) -> int:
     torch.set_flush_denormal(True)  # strong decays would end in denormal numbers, which are slow
     chat = ChatSession(load_release(folder), arguments.system, sampling, arguments.max_new_tokens)
     return converse(chat) if prompt is None else answer_once(chat, prompt.strip())
+
+
+def _zoo(arguments: argparse.Namespace) -> int:
+    from nexus.zoo import commands
+
+    options = {key: value for key, value in vars(arguments).items() if key not in ("run", "command", "action")}
+    action = "list_systems" if arguments.action == "list" else arguments.action
+    return getattr(commands, action)(**options)
 
 
 def _release_folder(name: str) -> Path:

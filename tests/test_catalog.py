@@ -1,5 +1,6 @@
 """The contents of the zoo: every system that was promised has one row, and a row leads to its files."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -64,15 +65,43 @@ def test_a_row_leads_to_its_files():
     assert find("RMSNorm").file.is_file()
 
 
-def test_a_system_is_proved_by_its_certificate_and_not_by_word(tmp_path, monkeypatch):
-    monkeypatch.setattr("nexus.catalog.CERTIFICATES", tmp_path)
-    row, without_code = find("RMSNorm"), find("NVLM")
-    assert row.status == "planned"
-    for there in (row, without_code):
-        (tmp_path / f"{there.stem}.json").write_text("{}")
-    assert row.status == "proved"
-    assert without_code.status == ("proved" if without_code.file.is_file() else "planned")
-    assert row in rows(status="proved")
+@pytest.fixture
+def layer(tmp_path, monkeypatch):
+    """A row with code, proof and a certificate that fits them, all in a folder of its own."""
+    monkeypatch.setattr("nexus.catalog.PACKAGE", tmp_path / "nexus")
+    monkeypatch.setattr("nexus.catalog.CERTIFICATES", tmp_path / "nexus" / "certificates")
+    row = find("RMSNorm")
+    for file in (row.file, row.proof_file, row.certificate):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x = 1\n", encoding="utf-8")
+    row.certificate.write_text(json.dumps({"sources": row.sources()}), encoding="utf-8")
+    return row
+
+
+def test_a_system_is_proved_by_a_certificate_for_its_present_text(layer):
+    assert layer.status == "proved"
+    assert rows(status="proved") == [layer]
+    assert list(layer.sources()) == ["nexus/layers/components/rms_norm.py", "nexus/zoo/proofs/rms_norm.py"]
+
+
+@pytest.mark.parametrize("file", ["file", "proof_file"])
+def test_a_certificate_for_other_text_does_not_count(layer, file):
+    getattr(layer, file).write_text("x = 2\n", encoding="utf-8")
+    assert layer.status == "planned"
+    getattr(layer, file).write_bytes(b"x = 1\r\n")  # how lines end is no other text
+    assert layer.status == "proved"
+
+
+@pytest.mark.parametrize("file", ["file", "proof_file", "certificate"])
+def test_nothing_is_proved_with_a_part_missing(layer, file):
+    getattr(layer, file).unlink()
+    assert layer.status == "planned"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sources": null}', '{"sources": {}}'])
+def test_a_spoilt_certificate_does_not_count(layer, text):
+    layer.certificate.write_text(text, encoding="utf-8")
+    assert layer.status == "planned"
 
 
 def test_an_unknown_system_is_refused_with_the_nearest():

@@ -11,6 +11,12 @@ Every system of the catalogue that is proved has a module ``nexus/zoo/proofs/<st
     def example(seed: int = 0) -> Example     a small instance and its inputs: for the contract test and the cost card
     def prove(seed: int = 0) -> Iterator[Comparison]
 
+and may have, where there is something to say,
+
+    GOLDEN = ("s4",)                          frozen answers that it reads, other than one of its own stem
+    def cost(example) -> Formulas             see `nexus.zoo.cost`, as for `def cache(example)`
+    def large() -> Example                    see `nexus.zoo.bench`, as for `def peers(example)`
+
 ``prove`` imports the system's module inside the function, so that a mutated one can take its place.
 """
 
