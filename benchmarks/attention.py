@@ -71,11 +71,16 @@ def multi_head() -> dict[str, Step]:
 def grouped_query() -> dict[str, Step]:
     from transformers.models.llama import modeling_llama as llama
 
-    config = llama.LlamaConfig(hidden_size=WIDTH, num_attention_heads=HEADS, num_key_value_heads=2, attn_implementation="sdpa")
+    config = llama.LlamaConfig(
+        hidden_size=WIDTH, num_attention_heads=HEADS, num_key_value_heads=2, attn_implementation="sdpa"
+    )
     ours, theirs = attention.GroupedQueryAttention(WIDTH, HEADS, 2), llama.LlamaAttention(config, 0)
     x, at = text(), torch.arange(LENGTH)[None]
     rotary, sight, turns = RotaryEmbedding(32)(at), look(at, None, None, 0), llama.LlamaRotaryEmbedding(config)(x, at)
-    return {"ours": work(lambda x: ours(x, rotary, sight), x), "transformers": work(lambda x: theirs(x, turns, None), x)}
+    return {
+        "ours": work(lambda x: ours(x, rotary, sight), x),
+        "transformers": work(lambda x: theirs(x, turns, None), x),
+    }
 
 
 def multi_head_latent() -> dict[str, Step]:
@@ -155,7 +160,10 @@ def differential() -> dict[str, Step]:
     ours, theirs, x = attention.DifferentialAttention(WIDTH, HEADS // 2), diff.DiffLlamaAttention(config, 0), text()
     at = torch.arange(LENGTH)[None]
     rotary, turns = RotaryEmbedding(32)(at), diff.DiffLlamaRotaryEmbedding(config)(x, at)
-    return {"ours": work(lambda x: ours(x, rotary=rotary), x), "transformers": work(lambda x: theirs(x, turns, None), x)}
+    return {
+        "ours": work(lambda x: ours(x, rotary=rotary), x),
+        "transformers": work(lambda x: theirs(x, turns, None), x),
+    }
 
 
 def rope() -> dict[str, Step]:
@@ -170,7 +178,9 @@ def rope() -> dict[str, Step]:
     return {
         "ours": work(lambda q, k: apply_rotary(q, *rotary) + apply_rotary(k, *rotary), q, k),
         "transformers": work(lambda q, k: sum(llama.apply_rotary_pos_emb(q, k, *turns)), q, k),
-        "rotary-embedding-torch": work(lambda q, k: other.rotate_queries_or_keys(q) + other.rotate_queries_or_keys(k), q, k),
+        "rotary-embedding-torch": work(
+            lambda q, k: other.rotate_queries_or_keys(q) + other.rotate_queries_or_keys(k), q, k
+        ),
     }
 
 
@@ -188,7 +198,9 @@ def moe() -> dict[str, Step]:
 def switch_moe() -> dict[str, Step]:
     from transformers.models.switch_transformers import modeling_switch_transformers as switch
 
-    config = switch.SwitchTransformersConfig(d_model=WIDTH, d_ff=512, num_experts=8, expert_capacity=80, dropout_rate=0.0)
+    config = switch.SwitchTransformersConfig(
+        d_model=WIDTH, d_ff=512, num_experts=8, expert_capacity=80, dropout_rate=0.0
+    )
     ours = components.SwitchMoE(WIDTH, 512, 8, capacity=80)
     theirs, x = switch.SwitchTransformersSparseMLP(config), text()
     return {"ours": work(ours, x), "transformers": work(theirs, x)}
@@ -265,7 +277,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    result: dict[str, Any] = {"torch": torch.__version__, "threads": options.threads, "rounds": options.rounds, "rows": {}}
+    result: dict[str, Any] = {
+        "torch": torch.__version__,
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "rows": {},
+    }
     for name in options.only.split(","):
         torch.manual_seed(0)
         medians = in_turn(ROWS[name](), options.rounds)

@@ -215,7 +215,10 @@ def main() -> None:
         lengths = [n for n in LENGTHS if name != "learned" or n <= TRAINED]
         row = {str(n): perplexity(model, held_out, n) for n in lengths}
         result["rows"][name] = row | {"seconds": time.perf_counter() - started}
-        print(f"{name:20}" + "".join(f"{row[str(n)]:9.2f}" if n in lengths else f"{'none':>9}" for n in LENGTHS), flush=True)
+        print(
+            f"{name:20}" + "".join(f"{row[str(n)]:9.2f}" if n in lengths else f"{'none':>9}" for n in LENGTHS),
+            flush=True,
+        )
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

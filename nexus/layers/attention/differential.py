@@ -26,9 +26,7 @@ class DifferentialAttention(nn.Module):
         norm_weight: whether the norm of a head's output has a weight.
     """
 
-    def __init__(
-        self, d_model: int, n_heads: int, depth: int = 0, norm_weight: bool = True, eps: float = 1e-5
-    ) -> None:
+    def __init__(self, d_model: int, n_heads: int, depth: int = 0, norm_weight: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
         if d_model % (2 * n_heads):
             raise ValueError(f"n_heads={n_heads}: 2 n_heads must divide d_model={d_model}; use fewer heads")

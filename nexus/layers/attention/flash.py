@@ -23,9 +23,7 @@ class FlashAttention(MultiHeadAttention):
     refused.
     """
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
-    ) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:
         if bias is not None:
             raise ValueError("bias=...: Flash Attention takes none; use MultiHeadAttention, or rotary positions")
         return flash_attention(q, k, v, key_mask(mask, len(q), k.shape[-2]), causal)

@@ -37,9 +37,7 @@ class LinearAttention(MultiHeadAttention):
         chunk: length of the chunks of the causal form.
     """
 
-    def __init__(
-        self, d_model: int, n_heads: int, bias: bool = True, features: str = "elu", chunk: int = 64
-    ) -> None:
+    def __init__(self, d_model: int, n_heads: int, bias: bool = True, features: str = "elu", chunk: int = 64) -> None:
         super().__init__(d_model, n_heads, bias)
         if features not in FEATURES:
             raise ValueError(f"features={features!r}: is no feature map; use one of {', '.join(FEATURES)}")
@@ -53,9 +51,7 @@ class LinearAttention(MultiHeadAttention):
         """Features (B, H, K, M) of keys."""
         return FEATURES[self.features](k)
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
-    ) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:
         if bias is not None:
             raise ValueError("bias=...: linear attention has no scores to add it to; use MultiHeadAttention")
         q, k = self.query_features(q), self.key_features(k)

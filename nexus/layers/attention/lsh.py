@@ -47,7 +47,9 @@ class LSHAttention(nn.Module):
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         """Random directions (H, D, rounds, buckets / 2)."""
         shape = self.n_heads, self.head_dim, self.n_rounds, self.n_buckets // 2
-        return torch.randn(shape, generator=generator, dtype=self.qk_proj.weight.dtype, device=self.qk_proj.weight.device)
+        return torch.randn(
+            shape, generator=generator, dtype=self.qk_proj.weight.dtype, device=self.qk_proj.weight.device
+        )
 
     def forward(self, x: Tensor, rotations: Tensor | None = None) -> Tensor:
         """Attend over ``x`` (B, T, d_model), T a multiple of the chunk; ``rotations`` from :meth:`draw` if given."""

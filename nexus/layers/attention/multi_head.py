@@ -64,9 +64,7 @@ class MultiHeadAttention(nn.Module):
         q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in parts)
         return q, k, v
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
-    ) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:
         """The attention itself on projected heads; what the fast forms replace."""
         return softmax_attention(q, k, v, mask, bias, causal)
 

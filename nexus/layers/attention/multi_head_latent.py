@@ -62,7 +62,9 @@ class MultiHeadLatentAttention(nn.Module):
     def init_state(self, batch_size: int) -> LatentState:
         """An empty cache."""
         weight = self.o_proj.weight
-        return LatentState(weight.new_zeros(batch_size, 0, self.kv_rank), weight.new_zeros(batch_size, 0, self.rope_dim))
+        return LatentState(
+            weight.new_zeros(batch_size, 0, self.kv_rank), weight.new_zeros(batch_size, 0, self.rope_dim)
+        )
 
     def forward(
         self,

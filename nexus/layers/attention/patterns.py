@@ -144,5 +144,7 @@ class RandomBlocks(Pattern):
         return table.to(query.device)[query, key]
 
     def sees_block(self, row: int, column: int, block: int) -> bool:
-        rows, columns = (range(at * block // self.size, (at * block + block - 1) // self.size + 1) for at in (row, column))
+        rows, columns = (
+            range(at * block // self.size, (at * block + block - 1) // self.size + 1) for at in (row, column)
+        )
         return any(set(columns) & set(self.drawn(stretch)) for stretch in rows)

@@ -60,9 +60,7 @@ class RingAttention(MultiHeadAttention):
         super().__init__(d_model, n_heads, bias)
         self.ring = ring
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
-    ) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:
         if mask is not None or bias is not None:
             raise ValueError("mask, bias: ring attention takes none; use causal=True, or rotary positions")
         if q.shape[-2] != k.shape[-2]:

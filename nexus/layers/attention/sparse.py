@@ -28,9 +28,7 @@ class SparseAttention(MultiHeadAttention):
         super().__init__(d_model, n_heads, bias)
         self.pattern, self.block = pattern, block
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool
-    ) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:
         if bias is not None:
             raise ValueError("bias=...: sparse attention takes none; use MultiHeadAttention, or rotary positions")
         if q.shape[-2] != k.shape[-2]:
@@ -57,7 +55,9 @@ def sparse_attention(
         rows, columns = rows.to(q.device), columns.to(q.device)
         keys, values = (t[:, :, columns].flatten(3, 4) for t in (k, v))  # (B, H, R, n block, D)
         query, key = (_positions(t, block) for t in (rows[:, None], columns))
-        seen = pattern.seen(query.unsqueeze(-1), key.unsqueeze(-2)) & (key < length).unsqueeze(-2)  # (R, block, n block)
+        seen = pattern.seen(query.unsqueeze(-1), key.unsqueeze(-2)) & (key < length).unsqueeze(
+            -2
+        )  # (R, block, n block)
         if causal:
             seen &= query.unsqueeze(-1) >= key.unsqueeze(-2)
         if mask is not None:

@@ -1,7 +1,7 @@
 """Adaptive LayerNorm with zero start (adaLN-Zero).
 
-The one idea: a condition (time step, class) makes the scale, shift and gate of every norm of a block, and gates start at
-zero, so that each block starts as the identity. Paper: Peebles and Xie 2022 (arXiv:2212.09748), section 3.2.
+The one idea: a condition (time step, class) makes the scale, shift and gate of every norm of a block, and gates start
+at zero, so that each block starts as the identity. Paper: Peebles and Xie 2022 (arXiv:2212.09748), section 3.2.
 """
 
 from typing import NamedTuple

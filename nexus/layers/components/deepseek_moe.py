@@ -1,8 +1,8 @@
 """DeepSeekMoE: many small experts, some of them shared, balanced by a bias.
 
 The one idea: split experts finely, so that combinations are many; let every token use a few shared ones, so that the
-others need not repeat what is common; and balance loads by a bias that only the picking sees, not by a loss. Papers: Dai
-et al. 2024 (arXiv:2401.06066), eq. 9 to 11; Wang et al. 2024 (arXiv:2408.15664), algorithm 1; DeepSeek-V3
+others need not repeat what is common; and balance loads by a bias that only the picking sees, not by a loss. Papers:
+Dai et al. 2024 (arXiv:2401.06066), eq. 9 to 11; Wang et al. 2024 (arXiv:2408.15664), algorithm 1; DeepSeek-V3
 (arXiv:2412.19437), eq. 12 to 16.
 """
 
@@ -41,7 +41,7 @@ class DeepSeekMoE(nn.Module):
         super().__init__()
         if n_experts % n_groups or top_k > n_experts // n_groups * top_groups:
             raise ValueError(
-                f"n_groups={n_groups}, top_groups={top_groups}, top_k={top_k}: groups must divide n_experts={n_experts}, "
+                f"n_groups={n_groups}, top_groups={top_groups}, top_k={top_k}: groups must divide n_experts={n_experts} "
                 "and the picked groups must hold at least top_k experts"
             )
         self.top_k, self.n_groups, self.top_groups = top_k, n_groups, top_groups

@@ -1,8 +1,8 @@
 """Expert choice: experts pick tokens.
 
 The one idea: each expert takes the tokens with which it scores best, so the load is balanced by construction, and a
-token may get none or many experts. Paper: Zhou et al. 2022 (arXiv:2202.09368), eq. 1 and 2. It looks at the whole batch,
-later tokens included, so it is not for causal decoding.
+token may get none or many experts. Paper: Zhou et al. 2022 (arXiv:2202.09368), eq. 1 and 2. It looks at the whole
+batch, later tokens included, so it is not for causal decoding.
 """
 
 import torch

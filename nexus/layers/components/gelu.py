@@ -1,7 +1,7 @@
 """Smooth activations: GELU, SiLU, Mish, SELU, and squared ReLU.
 
-The one idea: weigh the input by how likely something smaller is, instead of cutting it off at zero. Papers: Hendrycks and
-Gimpel 2016 (arXiv:1606.08415), section 2; Ramachandran et al. 2017 (arXiv:1710.05941, SiLU); Misra 2019
+The one idea: weigh the input by how likely something smaller is, instead of cutting it off at zero. Papers: Hendrycks
+and Gimpel 2016 (arXiv:1606.08415), section 2; Ramachandran et al. 2017 (arXiv:1710.05941, SiLU); Misra 2019
 (arXiv:1908.08681, Mish); Klambauer et al. 2017 (arXiv:1706.02515, SELU); So et al. 2021 (arXiv:2109.08668, ReLU^2).
 """
 

@@ -1,7 +1,7 @@
 """Group normalisation.
 
-The one idea: mean and variance over groups of channels of one sample, so that nothing depends on the batch. One group is
-LayerNorm over channels and places, as many groups as channels is InstanceNorm. Written by hand like RMSNorm: forward
+The one idea: mean and variance over groups of channels of one sample, so that nothing depends on the batch. One group
+is LayerNorm over channels and places, as many groups as channels is InstanceNorm. Written by hand like RMSNorm: forward
 works in one buffer, backward keeps nothing but the input. Paper: Wu and He 2018 (arXiv:1803.08494), eq. 1 to 7.
 """
 

@@ -2,7 +2,7 @@
 
 The one idea: no token is picked or dropped; every slot of every expert gets a weighted mean of all tokens, and every
 token a weighted mean of all slots' answers, so the whole layer is smooth. Paper: Puigcerver et al. 2023
-(arXiv:2308.00951), section 2.1 and algorithm 1. The means are over the whole sequence, so it is not for causal decoding.
+(arXiv:2308.00951), section 2.1 and algorithm 1. The means are over the whole sequence: not for causal decoding.
 """
 
 import torch

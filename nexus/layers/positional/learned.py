@@ -37,7 +37,7 @@ class LearnedEncoding(nn.Module):
 
     @torch.no_grad()
     def resize(self, max_length: int) -> None:
-        """Stretch the table to another length by linear interpolation, as is done before fine-tuning on longer texts."""
+        """Stretch the table to another length by linear interpolation, a start for fine-tuning on longer texts."""
         head, rows = self.weight[: self.offset], self.weight[self.offset :]
         rows = nn.functional.interpolate(rows.T[None], size=max_length, mode="linear", align_corners=True)[0].T
         self.weight = nn.Parameter(torch.cat((head, rows)))

@@ -44,7 +44,7 @@ class LinearScaling(RopeScaling):
 
 @dataclass(frozen=True)
 class NTKScaling(RopeScaling):
-    """A larger base: the slowest pair turns ``factor`` times slower, the fastest as before (arXiv:2309.00071, eq. 16)."""
+    """A larger base: the slowest pair turns ``factor`` times slower, the fastest as before (arXiv:2309.00071, 3.1)."""
 
     factor: float
 

@@ -22,9 +22,7 @@ class SinusoidalEncoding(nn.Module):
         shift: 0 for wave lengths ``period^(2i / d)`` (the paper), 1 to reach the period at the last one.
     """
 
-    def __init__(
-        self, d_model: int, period: float = 10_000.0, layout: str = "interleaved", shift: float = 0.0
-    ) -> None:
+    def __init__(self, d_model: int, period: float = 10_000.0, layout: str = "interleaved", shift: float = 0.0) -> None:
         super().__init__()
         if layout not in LAYOUTS:
             raise ValueError(f"layout={layout!r}: is no layout; use one of {', '.join(LAYOUTS)}")

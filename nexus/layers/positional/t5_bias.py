@@ -22,9 +22,7 @@ class T5Bias(nn.Module):
         bidirectional: encoder (past and future apart) or decoder (future counts as distance 0).
     """
 
-    def __init__(
-        self, n_heads: int, n_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True
-    ) -> None:
+    def __init__(self, n_heads: int, n_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True) -> None:
         super().__init__()
         self.n_buckets, self.max_distance, self.bidirectional = n_buckets, max_distance, bidirectional
         self.weight = nn.Parameter(torch.randn(n_buckets, n_heads) * 0.02)

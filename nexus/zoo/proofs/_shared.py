@@ -56,7 +56,9 @@ def compare(
         return
     weighting = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     found = [
-        torch.autograd.grad((out * weighting.to(out)).sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
+        torch.autograd.grad(
+            (out * weighting.to(out)).sum(), list(leaves.values()), retain_graph=True, allow_unused=True
+        )
         if out.requires_grad
         else [None] * len(leaves)
         for out in (ours, theirs)

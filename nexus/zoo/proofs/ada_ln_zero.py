@@ -14,7 +14,9 @@ TOLERANCE = 1e-10
 MUTATIONS = (
     Mutation("scale without the one", "1 + by.scale", "by.scale"),
     Mutation("no activation before the projection", "self.proj(F.silu(condition))", "self.proj(condition)"),
-    Mutation("shift and scale swapped", "    shift: Tensor\n    scale: Tensor\n", "    scale: Tensor\n    shift: Tensor\n"),
+    Mutation(
+        "shift and scale swapped", "    shift: Tensor\n    scale: Tensor\n", "    scale: Tensor\n    shift: Tensor\n"
+    ),
     Mutation("branches dealt out in turn", "parts[3 * i : 3 * i + 3]", "parts[i :: self.branches]"),
     Mutation("epsilon of LayerNorm's default", "eps=self.eps", "eps=1e-2"),
 )

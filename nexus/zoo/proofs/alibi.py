@@ -13,11 +13,25 @@ from nexus.zoo.proofs._shared import noise
 ORACLE = ("transformers", "x-transformers")
 TOLERANCE = 1e-6  # the oracles' slopes are in float32
 MUTATIONS = (
-    Mutation("far keys are preferred", "(-self.slopes[:, None, None] * distance)", "(self.slopes[:, None, None] * distance)"),
-    Mutation("slopes from zero", "torch.arange(1, power + 1, dtype=torch.float64)", "torch.arange(power, dtype=torch.float64)"),
-    Mutation("missing heads take the even slopes", "torch.arange(1, 2 * power + 1, 2, dtype", "torch.arange(2, 2 * power + 2, 2, dtype"),
+    Mutation(
+        "far keys are preferred", "(-self.slopes[:, None, None] * distance)", "(self.slopes[:, None, None] * distance)"
+    ),
+    Mutation(
+        "slopes from zero",
+        "torch.arange(1, power + 1, dtype=torch.float64)",
+        "torch.arange(power, dtype=torch.float64)",
+    ),
+    Mutation(
+        "missing heads take the even slopes",
+        "torch.arange(1, 2 * power + 1, 2, dtype",
+        "torch.arange(2, 2 * power + 2, 2, dtype",
+    ),
     Mutation("one ratio for every number of heads", "-8 / power", "-1"),
-    Mutation("future not by distance", "distances(length, keys, self.slopes.device).abs()", "distances(length, keys, self.slopes.device)"),
+    Mutation(
+        "future not by distance",
+        "distances(length, keys, self.slopes.device).abs()",
+        "distances(length, keys, self.slopes.device)",
+    ),
 )
 
 

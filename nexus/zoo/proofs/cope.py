@@ -15,9 +15,15 @@ MUTATIONS = (
     Mutation("counted from the first key", "gates.flip(-1).cumsum(-1).flip(-1)", "gates.cumsum(-1)"),
     Mutation("gates by softmax", "scores.sigmoid()", "scores.softmax(-1)"),
     Mutation("nearest whole position", "share = position - low", "share = (position - low).round()"),
-    Mutation("neighbours swapped", "(1 - share) + whole.gather(-1, high) * share", "share + whole.gather(-1, high) * (1 - share)"),
+    Mutation(
+        "neighbours swapped",
+        "(1 - share) + whole.gather(-1, high) * share",
+        "share + whole.gather(-1, high) * (1 - share)",
+    ),
     Mutation("counted one further", "clamp(max=self.max_position - 1)\n\n", "clamp(max=self.max_position - 2)\n\n"),
-    Mutation("gates get no gradient", "position = self.positions(scores)", "position = self.positions(scores.detach())"),
+    Mutation(
+        "gates get no gradient", "position = self.positions(scores)", "position = self.positions(scores.detach())"
+    ),
 )
 
 

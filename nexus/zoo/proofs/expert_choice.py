@@ -27,7 +27,9 @@ def example(seed: int = 0) -> Example:
     """Four experts, and a text."""
     from nexus.layers.components.expert_choice import ExpertChoiceMoE
 
-    return Example(drawn(ExpertChoiceMoE(8, 12, 4), seed, dtype=torch.float32), (noise(seed, 2, 17, 8, dtype=torch.float32),))
+    return Example(
+        drawn(ExpertChoiceMoE(8, 12, 4), seed, dtype=torch.float32), (noise(seed, 2, 17, 8, dtype=torch.float32),)
+    )
 
 
 def prove(seed: int = 0) -> Iterator[Comparison]:

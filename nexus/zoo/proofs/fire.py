@@ -12,7 +12,11 @@ from nexus.zoo.proofs._shared import compare, drawn, parameters
 ORACLE = ("torch",)
 TOLERANCE = 1e-10
 MUTATIONS = (
-    Mutation("divided by the key's position", "torch.maximum(query, (self", "torch.maximum(key[-len(query) :], 0 * key[-1:] + 3 + (self"),
+    Mutation(
+        "divided by the key's position",
+        "torch.maximum(query, (self",
+        "torch.maximum(key[-len(query) :], 0 * key[-1:] + 3 + (self",
+    ),
     Mutation("threshold forgotten", "torch.maximum(query, (self.threshold * self.threshold_gain).abs())", "query"),
     Mutation("logarithm of the distance forgotten", "(c * distance + 1).log()", "(c * distance + 1)"),
     Mutation("logarithm without the one", "(c * divisor + 1).log()", "(c * divisor).log()"),
@@ -44,7 +48,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
 
 def _pairs(ours: torch.nn.Module, length: int, keys: int) -> torch.Tensor:
     """Eq. 8 for each pair (i, j), the network written out as a sum over its hidden units."""
-    p = {name: value for name, value in ours.named_parameters()}
+    p = dict(ours.named_parameters())
     c, longest = p["c"].abs(), (5.0 * p["threshold_gain"]).abs()
     rows = []
     for i in range(keys - length, keys):

@@ -30,14 +30,21 @@ def example(seed: int = 0) -> Example:
     """A layer of 4 heads, and a text."""
     from nexus.layers.attention.flash import FlashAttention
 
-    return Example(drawn(FlashAttention(16, 4), seed, dtype=torch.float32), (noise(seed, 2, 7, 16, dtype=torch.float32),))
+    return Example(
+        drawn(FlashAttention(16, 4), seed, dtype=torch.float32), (noise(seed, 2, 7, 16, dtype=torch.float32),)
+    )
 
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Odd lengths over several tiles; plain, causal, causal on a longer past, and with keys masked."""
     from nexus.layers.attention.flash import flash_attention
 
-    for length, keys, causal, padded in ((1, 1, True, False), (37, 37, True, False), (29, 45, False, True), (19, 40, True, True)):
+    for length, keys, causal, padded in (
+        (1, 1, True, False),
+        (37, 37, True, False),
+        (29, 45, False, True),
+        (19, 40, True, True),
+    ):
         q, k, v = noise(seed, 2, 3, length, 8), noise(seed + 1, 2, 3, keys, 8), noise(seed + 2, 2, 3, keys, 8)
         real = torch.ones(2, 1, 1, keys, dtype=torch.bool)
         if padded:

@@ -12,12 +12,29 @@ from nexus.zoo.proofs._shared import compare, drawn, noise, parameters, run
 ORACLE = ("transformers",)
 TOLERANCE = 1e-5  # both oracles take softmax and angles in float32
 MUTATIONS = (
-    Mutation("keys not turned", "qkv[:, : self.n_heads + self.n_kv_heads], *rotary)", "qkv[:, : self.n_heads + self.n_kv_heads], rotary[0], 0 * rotary[1])"),
-    Mutation("queries and keys swapped", "q, k = turned.split([self.n_heads, self.n_kv_heads], dim=1)", "k, q = turned.split([self.n_kv_heads, self.n_heads], dim=1)"),
+    Mutation(
+        "keys not turned",
+        "qkv[:, : self.n_heads + self.n_kv_heads], *rotary)",
+        "qkv[:, : self.n_heads + self.n_kv_heads], rotary[0], 0 * rotary[1])",
+    ),
+    Mutation(
+        "queries and keys swapped",
+        "q, k = turned.split([self.n_heads, self.n_kv_heads], dim=1)",
+        "k, q = turned.split([self.n_kv_heads, self.n_heads], dim=1)",
+    ),
     Mutation("not causal", "is_causal=sight.causal", "is_causal=False"),
     Mutation("values are keys", "v = qkv[:, self.n_heads + self.n_kv_heads :]", "v = k"),
-    Mutation("heads not put back in order", "self.o_proj(y.transpose(1, 2).flatten(-2))", "self.o_proj(y.reshape(len(y), y.shape[2], -1))"),
-    Mutation("angles turn backwards", "torch.cat((-sin, sin), dim=-1)", "torch.cat((sin, -sin), dim=-1)", "nexus/layers/positional/rope.py"),
+    Mutation(
+        "heads not put back in order",
+        "self.o_proj(y.transpose(1, 2).flatten(-2))",
+        "self.o_proj(y.reshape(len(y), y.shape[2], -1))",
+    ),
+    Mutation(
+        "angles turn backwards",
+        "torch.cat((-sin, sin), dim=-1)",
+        "torch.cat((sin, -sin), dim=-1)",
+        "nexus/layers/positional/rope.py",
+    ),
 )
 
 

@@ -14,7 +14,9 @@ TOLERANCE = 1e-10
 MUTATIONS = (
     Mutation("offset forgotten", "embedding(positions + self.offset", "embedding(positions"),
     Mutation("offset taken off", "positions + self.offset, self", "positions - self.offset, self"),
-    Mutation("positions counted from one", "nn.functional.embedding(positions", "nn.functional.embedding(1 + positions"),
+    Mutation(
+        "positions counted from one", "nn.functional.embedding(positions", "nn.functional.embedding(1 + positions"
+    ),
     Mutation("table gets no gradient", "self.offset, self.weight)", "self.offset, self.weight.detach())"),
 )
 
@@ -33,8 +35,13 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
 
     from nexus.layers.positional.learned import LearnedEncoding
 
-    ours, ids = drawn(LearnedEncoding(12, 8), seed), torch.randint(1, 9, (2, 7), generator=torch.Generator().manual_seed(seed))
-    config = bert.BertConfig(hidden_size=8, num_attention_heads=2, vocab_size=9, max_position_embeddings=12, type_vocab_size=1)
+    ours, ids = (
+        drawn(LearnedEncoding(12, 8), seed),
+        torch.randint(1, 9, (2, 7), generator=torch.Generator().manual_seed(seed)),
+    )
+    config = bert.BertConfig(
+        hidden_size=8, num_attention_heads=2, vocab_size=9, max_position_embeddings=12, type_vocab_size=1
+    )
     theirs = bert.BertEmbeddings(config).double().eval()
     words = noise(seed, 9, 8)
     ones, zeros = torch.ones(8).double(), torch.zeros(8).double()

@@ -27,7 +27,9 @@ def example(seed: int = 0) -> Example:
     """A layer of 4 heads, and a text."""
     from nexus.layers.attention.linear import LinearAttention
 
-    return Example(drawn(LinearAttention(16, 4), seed, dtype=torch.float32), (noise(seed, 2, 7, 16, dtype=torch.float32),))
+    return Example(
+        drawn(LinearAttention(16, 4), seed, dtype=torch.float32), (noise(seed, 2, 7, 16, dtype=torch.float32),)
+    )
 
 
 def prove(seed: int = 0) -> Iterator[Comparison]:

@@ -31,7 +31,9 @@ def _layer(causal: bool, seed: int) -> torch.nn.Module:
 def example(seed: int = 0) -> Example:
     """A layer of 2 heads, a text, and directions."""
     layer = _layer(False, seed)
-    return Example(layer, (noise(seed, 2, 24, 16, dtype=torch.float32), layer.draw(torch.Generator().manual_seed(seed))))  # type: ignore[operator]
+    return Example(
+        layer, (noise(seed, 2, 24, 16, dtype=torch.float32), layer.draw(torch.Generator().manual_seed(seed)))
+    )  # type: ignore[operator]
 
 
 def prove(seed: int = 0) -> Iterator[Comparison]:

@@ -18,7 +18,11 @@ MUTATIONS = (
     Mutation("mask inverted", "mask = mask | blind  #", "mask = ~mask | blind  #"),
     Mutation("keys and values swapped", "q, k, v = (t.unflatten", "q, v, k = (t.unflatten"),
     Mutation("heads taken apart the wrong way", "(self.n_heads, -1)", "(-1, self.n_heads)"),
-    Mutation("heads not put back in order", "y.transpose(1, 2).flatten(-2)", "y.flatten(1, 2).unflatten(1, (-1, y.shape[1])).flatten(-2)"),
+    Mutation(
+        "heads not put back in order",
+        "y.transpose(1, 2).flatten(-2)",
+        "y.flatten(1, 2).unflatten(1, (-1, y.shape[1])).flatten(-2)",
+    ),
     Mutation("mask widened by causality", "else mask & past, False", "else mask | past, False"),
     Mutation("context forgotten", "both = F.linear(context, weights[1]", "both = F.linear(x, weights[1]"),
 )
@@ -28,7 +32,9 @@ def example(seed: int = 0) -> Example:
     """A layer of 4 heads, and a text."""
     from nexus.layers.attention.multi_head import MultiHeadAttention
 
-    return Example(drawn(MultiHeadAttention(16, 4), seed, dtype=torch.float32), (noise(seed, 2, 7, 16, dtype=torch.float32),))
+    return Example(
+        drawn(MultiHeadAttention(16, 4), seed, dtype=torch.float32), (noise(seed, 2, 7, 16, dtype=torch.float32),)
+    )
 
 
 def prove(seed: int = 0) -> Iterator[Comparison]:

@@ -37,7 +37,11 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     from nexus.layers.components.qk_norm import QKNorm
     from nexus.layers.positional.rope import RotaryEmbedding, apply_rotary
 
-    ours, x, at = drawn(QKNorm(8), seed, dtype=torch.float32), noise(seed, 2, 7, 16, dtype=torch.float32), torch.arange(7)[None]
+    ours, x, at = (
+        drawn(QKNorm(8), seed, dtype=torch.float32),
+        noise(seed, 2, 7, 16, dtype=torch.float32),
+        torch.arange(7)[None],
+    )
     config = qwen.Qwen3Config(
         hidden_size=16, num_attention_heads=2, num_key_value_heads=2, head_dim=8, attn_implementation="eager"
     )  # fmt: skip

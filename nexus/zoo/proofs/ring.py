@@ -41,7 +41,9 @@ def example(seed: int = 0) -> Example:
     """A layer of 4 heads in a ring of one, and a text."""
     from nexus.layers.attention.ring import RingAttention
 
-    return Example(drawn(RingAttention(16, 4), seed, dtype=torch.float32), (noise(seed, 2, 7, 16, dtype=torch.float32),))
+    return Example(
+        drawn(RingAttention(16, 4), seed, dtype=torch.float32), (noise(seed, 2, 7, 16, dtype=torch.float32),)
+    )
 
 
 def prove(seed: int = 0) -> Iterator[Comparison]:

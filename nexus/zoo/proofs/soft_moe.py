@@ -27,7 +27,9 @@ def example(seed: int = 0) -> Example:
     """Four experts of two slots, and a text."""
     from nexus.layers.components.soft_moe import SoftMoE
 
-    return Example(drawn(SoftMoE(8, 12, 4, 2), seed, dtype=torch.float32), (noise(seed, 2, 17, 8, dtype=torch.float32),))
+    return Example(
+        drawn(SoftMoE(8, 12, 4, 2), seed, dtype=torch.float32), (noise(seed, 2, 17, 8, dtype=torch.float32),)
+    )
 
 
 def prove(seed: int = 0) -> Iterator[Comparison]:

@@ -39,7 +39,15 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     from local_attention import LocalAttention
     from transformers.models.longformer import modeling_longformer as longformer
 
-    from nexus.layers.attention.sparse import Fixed, Global, RandomBlocks, SparseAttention, Strided, Window, sparse_attention
+    from nexus.layers.attention.sparse import (
+        Fixed,
+        Global,
+        RandomBlocks,
+        SparseAttention,
+        Strided,
+        Window,
+        sparse_attention,
+    )
 
     ours = drawn(SparseAttention(16, 4, Window(4, 4) | Global(2), block=5), seed, dtype=torch.float32)
     ours.o_proj = torch.nn.Identity()  # the oracle ends before it
@@ -48,8 +56,12 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         longformer.LongformerConfig(hidden_size=16, num_attention_heads=4, attention_window=[8], attention_probs_dropout_prob=0.0), 0
     ).eval()  # fmt: skip
     names = ("query", "key", "value")
-    weights = {f"{n}{g}.weight": w for n, w in zip(names, ours.qkv_proj.weight.chunk(3), strict=True) for g in ("", "_global")}
-    weights |= {f"{n}{g}.bias": b for n, b in zip(names, ours.qkv_proj.bias.chunk(3), strict=True) for g in ("", "_global")}
+    weights = {
+        f"{n}{g}.weight": w for n, w in zip(names, ours.qkv_proj.weight.chunk(3), strict=True) for g in ("", "_global")
+    }
+    weights |= {
+        f"{n}{g}.bias": b for n, b in zip(names, ours.qkv_proj.bias.chunk(3), strict=True) for g in ("", "_global")
+    }
     is_global = (torch.arange(32) < 2).expand(2, -1)
     hidden = torch.zeros_like(is_global)
     y = run(

@@ -59,7 +59,10 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     for capacity in (1, 3, 11):
         ours = drawn(SwitchMoE(8, 12, 3, top_k=2, capacity=capacity), seed)
         yield from compare(
-            ours(wide), _seat_by_seat(ours, wide, capacity), {**parameters(ours), "x": wide}, f"GShard, {capacity} places"
+            ours(wide),
+            _seat_by_seat(ours, wide, capacity),
+            {**parameters(ours), "x": wide},
+            f"GShard, {capacity} places",
         )
 
 
