@@ -20,20 +20,22 @@ class RMSNorm(nn.Module):
     Args:
         dim: width of the last dimension.
         eps: added to the mean square before the root.
+        unit_offset: the factor is ``1 + weight``, and weights start at zero (Gemma).
     """
 
-    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+    def __init__(self, dim: int, eps: float = 1e-6, unit_offset: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(dim))
-        self.eps = eps
+        self.weight = nn.Parameter(torch.zeros(dim) if unit_offset else torch.ones(dim))
+        self.eps, self.unit_offset = eps, unit_offset
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` (..., dim); same shape and dtype out."""
+        weight = 1 + self.weight if self.unit_offset else self.weight
         if torch.is_grad_enabled():
-            return _RMSNorm.apply(x, self.weight, self.eps)
+            return _RMSNorm.apply(x, weight, self.eps)
         if _is_one_token(x):
-            return (x * _scale_by_product(x, self.eps)).mul_(self.weight)
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+            return (x * _scale_by_product(x, self.eps)).mul_(weight)
+        return F.rms_norm(x, weight.shape, weight, self.eps)
 
 
 class GatedRMSNorm(nn.Module):

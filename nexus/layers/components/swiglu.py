@@ -1,10 +1,11 @@
-"""SwiGLU feed-forward block.
+"""SwiGLU feed-forward block, and its family: GLU, GEGLU, ReGLU, bilinear.
 
 The one idea: a sigmoid-weighted gate multiplies a linear branch before the way back down. The product of the two is
 written by hand, because it is all passes over memory: one buffer forward, and in backward the gradients of gate and up
-go straight into the two halves of one. Paper: Shazeer 2020 (arXiv:2002.05202), eq. 6.
+go straight into the two halves of one. Paper: Shazeer 2020 (arXiv:2002.05202), eq. 5 and 6.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,6 +31,47 @@ class SwiGLU(nn.Module):
         """Map ``x`` (..., d_model) to the same shape."""
         both = self.gate_up_proj(x)
         return self.down_proj(_SiluMul.apply(both) if torch.is_grad_enabled() else _silu_mul(both))
+
+
+GATES: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,  # SwiGLU
+    "gelu": F.gelu,  # GEGLU
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),  # GEGLU as T5 1.1 and Gemma compute it
+    "relu": F.relu,  # ReGLU
+    "sigmoid": torch.sigmoid,  # GLU
+    "identity": lambda x: x,  # bilinear
+}
+
+
+class GatedFeedForward(nn.Module):
+    """``down(gate_fn(gate(x)) * up(x))`` for any gate of the family (eq. 5 and 6), in :class:`SwiGLU`'s layout.
+
+    Args:
+        d_model: width in and out. d_ff: width between.
+        gate: a name in `GATES`.
+    """
+
+    def __init__(self, d_model: int, d_ff: int, gate: str = "gelu") -> None:
+        super().__init__()
+        if gate not in GATES:
+            raise ValueError(f"gate={gate!r}: is unknown; use one of {', '.join(GATES)}")
+        self.gate = gate
+        self.gate_up_proj = nn.Linear(d_model, 2 * d_ff, bias=False)
+        self.down_proj = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``x`` (..., d_model) to the same shape."""
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(GATES[self.gate](gate) * up)
+
+
+def matched_width(d_ff: int, multiple: int = 1) -> int:
+    """Width of a gated block with as many weights as a plain one of width ``d_ff``: two thirds of it (section 2).
+
+    Args:
+        multiple: rounded up to a multiple of this.
+    """
+    return -(-2 * d_ff // (3 * multiple)) * multiple
 
 
 def _silu_mul(both: Tensor) -> Tensor:

@@ -1,0 +1,73 @@
+"""What the proofs of layers share: drawn weights, another module run on ours, and the comparison itself.
+
+The one idea: give the oracle weights that are functions of ours, through autograd. Then every layout (fused, split,
+permuted) is one line of the bridge, and gradients of both sides arrive at the same tensors, under our names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nexus.zoo.proof import Comparison
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def drawn(module: Module, seed: int, scale: float = 0.3, dtype: torch.dtype = torch.float64) -> Module:
+    """The module with every parameter drawn anew; constants (norm weights, zero biases) get noise on top."""
+    generator = torch.Generator().manual_seed(1_000 + seed)
+    module = module.to(dtype)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            start = parameter.flatten()[0].clone() if bool((parameter == parameter.flatten()[0]).all()) else 0.0
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(start + scale * noise)
+    return module
+
+
+def noise(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """A leaf of normal draws that wants a gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+
+def run(theirs: nn.Module, weights: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+    """Call an oracle on ``weights``, which must name every parameter that it has."""
+    lacking = {name for name, _ in theirs.named_parameters()} - set(weights)
+    if lacking:
+        raise AssertionError(f"the bridge gives no {', '.join(sorted(lacking))}")
+    return functional_call(theirs, dict(weights), args, kwargs)
+
+
+def compare(
+    ours: Tensor, theirs: Tensor, leaves: Mapping[str, Tensor] | None = None, what: str = "output", seed: int = 0
+) -> Iterator[Comparison]:
+    """Two outputs of the same leaves, and the gradients of all leaves under one random weighting of the outputs.
+
+    A gradient that never arrives counts as zeros, so that a forgotten path shows as a difference.
+    """
+    yield Comparison(what, ours, theirs)
+    if not leaves or ours.shape != theirs.shape:
+        return
+    weighting = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = [
+        torch.autograd.grad(
+            (out * weighting.to(out)).sum(), list(leaves.values()), retain_graph=True, allow_unused=True
+        )
+        if out.requires_grad
+        else [None] * len(leaves)
+        for out in (ours, theirs)
+    ]
+    for name, leaf, one, other in zip(leaves, leaves.values(), *found, strict=True):
+        one, other = (torch.zeros_like(leaf) if g is None else g for g in (one, other))
+        yield Comparison(f"gradient of {name} ({what})", one, other)
+
+
+def parameters(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters of a module by name, as leaves."""
+    return dict(module.named_parameters())
