@@ -8,6 +8,7 @@ began with (the paper's mini-batches); with ``chunk_size=1`` that is the sequent
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -117,7 +118,7 @@ def _one_chunk(tokens: Tokens, state: TitansState, scale: float) -> tuple[Tensor
 
 
 def _backward(weights: Weights, k: Tensor, v: Tensor, scale: float) -> tuple[list[Tensor], list[Tensor]]:
-    """Of the inner loss: each layer's inputs x and errors d, all tokens at once; token j's gradient is ``x_j d_j^T``."""
+    """Inputs x and errors d of each layer under the inner loss, all tokens at once: gradient j is ``x_j d_j^T``."""
     before, inputs = [k], [k]
     for weight in weights[:-1]:
         before.append(inputs[-1] @ weight)
@@ -173,8 +174,7 @@ class TitansMemory(nn.Module):
         self.out_proj = nn.Linear(inner, d_model, bias=False)
         widths = [self.head_dim, *[hidden] * (depth - 1), self.head_dim]
         self.memory = nn.ParameterList(
-            nn.Parameter(torch.empty(n_heads, fan_in, fan_out))
-            for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True)
+            nn.Parameter(torch.empty(n_heads, fan_in, fan_out)) for fan_in, fan_out in pairwise(widths)
         )
         self.reset_parameters()
 
