@@ -17,6 +17,59 @@ from nexus.layers.ssm.long_conv import TimeInvariantLayer
 Start = Literal["lin", "inv", "legs"]
 
 
+class DiagonalSSM(nn.Module):
+    """The system alone: one for each of ``channels`` inputs.
+
+    Args:
+        channels: systems side by side. The others: as for :class:`S4D`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        d_state: int = 64,
+        init: Start = "lin",
+        discretization: Literal["zoh", "bilinear"] = "zoh",
+        dt_min: float = 1e-3,
+        dt_max: float = 1e-1,
+    ) -> None:
+        super().__init__()
+        if discretization not in ("zoh", "bilinear"):
+            raise ValueError(f"discretization={discretization!r}: is not a choice; give 'zoh' or 'bilinear'")
+        self.discretization = discretization
+        start = eigenvalues(init, d_state)
+        self.log_dt = nn.Parameter(torch.empty(channels).uniform_(math.log(dt_min), math.log(dt_max)))
+        self.log_A_real = nn.Parameter((-start.real).log().float().repeat(channels, 1))  # (D, N / 2)
+        self.A_imag = nn.Parameter(start.imag.float().repeat(channels, 1))
+        self.C = nn.Parameter(torch.randn(channels, d_state // 2, 2) * 0.5**0.5)  # real and imaginary part
+
+    def system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Discrete A, B and C, each (D, N / 2), complex; the continuous B is 1."""
+        dt, c = self.log_dt.exp().unsqueeze(-1), torch.view_as_complex(self.C)
+        a = torch.complex(-self.log_A_real.exp(), self.A_imag)
+        if self.discretization == "zoh":
+            decay = (dt * a).exp()
+            return decay, (decay - 1) / a, c
+        return (1 + dt * a / 2) / (1 - dt * a / 2), dt / (1 - dt * a / 2), c
+
+    def kernel(self, length: int) -> Tensor:
+        """``K_l = 2 Re sum_n C_n A_n^l B_n`` (eq. 9): a Vandermonde product (D, length)."""
+        a, b, c = self.system()
+        powers = (a.log().unsqueeze(-1) * torch.arange(length, device=a.device)).exp()
+        return 2 * ((b * c).unsqueeze(1) @ powers).squeeze(1).real
+
+    def init_state(self, batch_size: int) -> Tensor:
+        """Zeros (B, D, N / 2), complex."""
+        return torch.view_as_complex(self.C).new_zeros(batch_size, *self.log_A_real.shape)
+
+    def scan(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """``x_t = A x_{t-1} + B u_t``, ``y_t = 2 Re C x_t`` over ``u`` (B, T, D), element by element."""
+        a, b, c = self.system()
+        written = b * u.unsqueeze(-1)
+        states = linear_scan(a.expand_as(written), written, state)
+        return 2 * (c * states).sum(-1).real, states[:, -1]
+
+
 class S4D(TimeInvariantLayer):
     """Diagonal state space, (B, T, d_model) to (B, T, d_model).
 
@@ -37,40 +90,19 @@ class S4D(TimeInvariantLayer):
         dt_max: float = 1e-1,
     ) -> None:
         super().__init__(d_model)
-        if discretization not in ("zoh", "bilinear"):
-            raise ValueError(f"discretization={discretization!r}: is not a choice; give 'zoh' or 'bilinear'")
-        self.discretization = discretization
-        start = eigenvalues(init, d_state)
-        self.log_dt = nn.Parameter(torch.empty(d_model).uniform_(math.log(dt_min), math.log(dt_max)))
-        self.log_A_real = nn.Parameter((-start.real).log().float().repeat(d_model, 1))  # (D, N / 2)
-        self.A_imag = nn.Parameter(start.imag.float().repeat(d_model, 1))
-        self.C = nn.Parameter(torch.randn(d_model, d_state // 2, 2) * 0.5**0.5)  # real and imaginary part
-
-    def system(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Discrete A, B and C, each (D, N / 2), complex."""
-        dt, c = self.log_dt.exp().unsqueeze(-1), torch.view_as_complex(self.C)
-        a = torch.complex(-self.log_A_real.exp(), self.A_imag)
-        if self.discretization == "zoh":
-            decay = (dt * a).exp()
-            return decay, (decay - 1) / a, c
-        return (1 + dt * a / 2) / (1 - dt * a / 2), dt / (1 - dt * a / 2), c
+        self.ssm = DiagonalSSM(d_model, d_state, init, discretization, dt_min, dt_max)
 
     def kernel(self, length: int) -> Tensor:
-        """``K_l = 2 Re sum_n C_n A_n^l B_n`` (eq. 9): a Vandermonde product (d_model, length)."""
-        a, b, c = self.system()
-        powers = (a.log().unsqueeze(-1) * torch.arange(length, device=a.device)).exp()
-        return 2 * ((b * c).unsqueeze(1) @ powers).squeeze(1).real
+        """The first ``length`` values of the impulse response (d_model, length)."""
+        return self.ssm.kernel(length)
 
     def init_state(self, batch_size: int) -> Tensor:
         """Zeros (B, D, N / 2), complex."""
-        return torch.view_as_complex(self.C).new_zeros(batch_size, *self.log_A_real.shape)
+        return self.ssm.init_state(batch_size)
 
     def scan(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """``x_t = A x_{t-1} + B u_t``, ``y_t = 2 Re C x_t``, element by element."""
-        a, b, c = self.system()
-        written = b * u.unsqueeze(-1)
-        states = linear_scan(a.expand_as(written), written, state)
-        return 2 * (c * states).sum(-1).real, states[:, -1]
+        """The recurrence over ``u`` (B, T, d_model)."""
+        return self.ssm.scan(u, state)
 
 
 def eigenvalues(init: Start, n: int) -> Tensor:
