@@ -8,7 +8,7 @@ weights, inputs, outputs and gradients, with their version, made by ``tests/gold
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,14 +25,18 @@ class Renaming:
 
     Attributes:
         parts: (part of our name, what stands for it in theirs).
+        exact: whole names that the parts would not get right.
         ignored: parameters of theirs, by a part of their name, that have no counterpart because they do nothing here.
     """
 
     parts: Sequence[tuple[str, str]] = ()
+    exact: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
     def __call__(self, name: str) -> str:
         """Their name of our parameter ``name``."""
+        if name in self.exact:
+            return self.exact[name]
         for ours, theirs in self.parts:
             name = name.replace(ours, theirs)
         return name
@@ -90,6 +94,27 @@ def compare(
     weights = weighting(their_output, seed)
     expected = gradients(theirs, their_output, weights)
     yield from against(ours, output, their_output, expected, weights, names)
+
+
+def compare_lm(
+    ours: nn.Module, theirs: nn.Module, names: Renaming, vocab_size: int, seed: int = 0, length: int = 13
+) -> Iterator[Comparison]:
+    """Two language models: weights both ways, logits, gradients, and our cached decode beside the oracle's whole run.
+
+    The first five tokens are read as one piece, the rest one by one.
+    """
+    names.load(ours, dict(theirs.named_parameters()))
+    theirs.load_state_dict(names.export(ours, dict(theirs.named_parameters())), strict=False)
+    ids = torch.randint(1, vocab_size, (2, length), generator=torch.Generator().manual_seed(seed))
+    expected = theirs(ids, use_cache=False).logits
+    yield from compare(ours, ours(ids).logits, theirs, expected, names, seed)
+    with torch.no_grad():
+        state, steps = ours.init_state(2), []  # type: ignore[operator]
+        for piece in ids.split([5] + [1] * (length - 5), dim=1):
+            out = ours(piece, state=state)
+            state = out.state
+            steps.append(out.logits)
+    yield Comparison("cached decode", torch.cat(steps, dim=1), expected)
 
 
 def against(

@@ -30,12 +30,13 @@ class H3(nn.Module):
     Args:
         d_model: width in and out. d_state: states of a diagonal system, and tokens that the shift remembers.
         head_dim: channels of a head, whose keys and values meet in an outer product; divides ``d_model``.
-        learn_shift: the shift's input vector is learnt (authors' code); False keeps it at (1, 0, ..., 0) (paper).
+        learn_inputs: both systems' input vectors are learnt (authors' code); False keeps them at (1, 0, ..., 0) and
+            at 1 (paper).
     """
 
     shift_B: Tensor
 
-    def __init__(self, d_model: int, d_state: int = 64, head_dim: int = 1, learn_shift: bool = False) -> None:
+    def __init__(self, d_model: int, d_state: int = 64, head_dim: int = 1, learn_inputs: bool = False) -> None:
         super().__init__()
         if d_model % head_dim:
             raise ValueError(f"head_dim={head_dim}: must divide d_model={d_model}; use a divisor, for example 1")
@@ -44,12 +45,12 @@ class H3(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(d_model, d_model) for _ in range(4))
         self.shift_C = nn.Parameter(torch.empty(d_model, d_state).uniform_(-(d_state**-0.5), d_state**-0.5))
         start = F.one_hot(torch.zeros(d_model, dtype=torch.long), d_state).float()
-        if learn_shift:
+        if learn_inputs:
             self.shift_B = nn.Parameter(start)
         else:
             self.register_buffer("shift_B", start, persistent=False)
         self.shift_D = nn.Parameter(torch.randn(d_model))
-        self.ssm = DiagonalSSM(self.n_heads, d_state)
+        self.ssm = DiagonalSSM(self.n_heads, d_state, learn_b=learn_inputs)
         self.D = nn.Parameter(torch.randn(self.n_heads))
 
     def shift_kernel(self) -> Tensor:
@@ -83,6 +84,6 @@ class H3(nn.Module):
         return torch.einsum("bthi,bthj->bijth", k, v).flatten(0, 2)
 
     def _read(self, q: Tensor, kept: Tensor) -> Tensor:
-        """Queries times what was kept, summed over the keys' channels: (B, T, d_model)."""
+        """Queries times what was kept, summed over the keys' channels: (B, T, d_model), a head's channels spread out."""
         kept = kept.unflatten(0, (-1, self.head_dim, self.head_dim))
-        return torch.einsum("bthi,bijth->bthj", q.unflatten(-1, (self.n_heads, self.head_dim)), kept).flatten(-2)
+        return torch.einsum("bthi,bijth->btjh", q.unflatten(-1, (self.n_heads, self.head_dim)), kept).flatten(-2)

@@ -21,7 +21,8 @@ class DiagonalSSM(nn.Module):
     """The system alone: one for each of ``channels`` inputs.
 
     Args:
-        channels: systems side by side. The others: as for :class:`S4D`.
+        channels: systems side by side. learn_b: the input vector is learnt too; it starts at 1. The others: as for
+            :class:`S4D`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class DiagonalSSM(nn.Module):
         discretization: Literal["zoh", "bilinear"] = "zoh",
         dt_min: float = 1e-3,
         dt_max: float = 1e-1,
+        learn_b: bool = False,
     ) -> None:
         super().__init__()
         if discretization not in ("zoh", "bilinear"):
@@ -42,15 +44,20 @@ class DiagonalSSM(nn.Module):
         self.log_A_real = nn.Parameter((-start.real).log().float().repeat(channels, 1))  # (D, N / 2)
         self.A_imag = nn.Parameter(start.imag.float().repeat(channels, 1))
         self.C = nn.Parameter(torch.randn(channels, d_state // 2, 2) * 0.5**0.5)  # real and imaginary part
+        one = torch.tensor([1.0, 0.0]).repeat(channels, d_state // 2, 1)
+        self.B = nn.Parameter(one) if learn_b else None
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Discrete A, B and C, each (D, N / 2), complex; the continuous B is 1."""
+        """Discrete A, B and C, each (D, N / 2), complex."""
         dt, c = self.log_dt.exp().unsqueeze(-1), torch.view_as_complex(self.C)
         a = torch.complex(-self.log_A_real.exp(), self.A_imag)
         if self.discretization == "zoh":
             decay = (dt * a).exp()
-            return decay, (decay - 1) / a, c
-        return (1 + dt * a / 2) / (1 - dt * a / 2), dt / (1 - dt * a / 2), c
+            enter = (decay - 1) / a
+        else:
+            decay = (1 + dt * a / 2) / (1 - dt * a / 2)
+            enter = dt / (1 - dt * a / 2)
+        return decay, enter if self.B is None else enter * torch.view_as_complex(self.B), c
 
     def kernel(self, length: int) -> Tensor:
         """``K_l = 2 Re sum_n C_n A_n^l B_n`` (eq. 9): a Vandermonde product (D, length)."""

@@ -18,10 +18,9 @@ NAMES = Renaming(
         ("log_dt", "layer.kernel.inv_dt"),
         ("log_A_real", "layer.kernel.A_real"),
         ("A_imag", "layer.kernel.A_imag"),
-    )
+    ),
+    exact={"B": "layer.kernel.B", "C": "layer.kernel.C", "P": "layer.kernel.P", "D": "layer.D"},
 )
-LETTERS = {"B": "layer.kernel.B", "C": "layer.kernel.C", "P": "layer.kernel.P", "D": "layer.D"}
-
 MUTATIONS = (
     Mutation("low-rank correction forgotten", "2 * (product(c, b) - r)", "2 * product(c, b)"),
     Mutation("factor of the bilinear transform left in the correction", "product(c, p) * (1 + omega) / (1 +", "product(c, p) / (1 +"),
@@ -30,15 +29,6 @@ MUTATIONS = (
     Mutation("kernel wraps round: C not truncated", "c = c - self._row_times_power(c, self._dense()[0], length)", "c = c + 0"),
     Mutation("Euler in place of the bilinear transform", "solved = torch.linalg.solve(eye - half, right)", "solved = right"),
 )  # fmt: skip
-
-
-def _their_name(name: str) -> str:
-    return LETTERS.get(name) or NAMES(name)
-
-
-class _Names(Renaming):
-    def __call__(self, name: str) -> str:
-        return _their_name(name)
 
 
 def example(seed: int = 0) -> Example:
@@ -56,8 +46,8 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     golden = Golden.load("s4", seed)
     ours = S4(3, d_state=8).double()
     ours.stored_length = 12
-    _Names().load(ours, golden.weights)
-    yield from golden.compare(ours, ours(golden.inputs["x"])[0], _Names())
+    NAMES.load(ours, golden.weights)
+    yield from golden.compare(ours, ours(golden.inputs["x"])[0], NAMES)
 
     torch.manual_seed(seed)
     layer, length = S4(4, d_state=8).double(), 13 + seed

@@ -16,11 +16,11 @@ NAMES = Renaming((("ssm.", "kernel."), ("out_proj", "output_linear.0")))
 
 MUTATIONS = (
     Mutation("conjugates forgotten", "return 2 * ((b * c).unsqueeze(1)", "return ((b * c).unsqueeze(1)"),
-    Mutation("zero-order hold of B forgotten", "return decay, (decay - 1) / a, c", "return decay, dt + 0 * a, c"),
+    Mutation("zero-order hold of B forgotten", "enter = (decay - 1) / a", "enter = dt + 0 * a"),
     Mutation("step size not applied", "decay = (dt * a).exp()", "decay = a.exp()"),
     Mutation("eigenvalues may grow", "torch.complex(-self.log_A_real.exp()", "torch.complex(self.log_A_real.exp()"),
     Mutation("kernel starts one step late", "torch.arange(length, device=a.device)", "torch.arange(1, length + 1, device=a.device)"),
-    Mutation("bilinear without its half", "(1 + dt * a / 2) / (1 - dt * a / 2), dt / (1 - dt * a / 2), c", "(1 + dt * a) / (1 - dt * a), dt / (1 - dt * a / 2), c"),
+    Mutation("bilinear without its half", "(1 + dt * a / 2) / (1 - dt * a / 2)", "(1 + dt * a) / (1 - dt * a)"),
 )  # fmt: skip
 
 

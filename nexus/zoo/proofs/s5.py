@@ -22,9 +22,7 @@ MUTATIONS = (
 )
 
 
-class _Names(Renaming):
-    def __call__(self, name: str) -> str:
-        return "seq." + name
+NAMES = Renaming(exact={name: f"seq.{name}" for name in ("Lambda", "B", "C", "D", "log_step")})
 
 
 def example(seed: int = 0) -> Example:
@@ -41,8 +39,8 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
 
     golden = Golden.load("s5", seed)
     ours = S5(3, 8, conj_sym=False)
-    _Names().load(ours, golden.weights)
-    yield from golden.compare(ours, ours(golden.inputs["x"])[0], _Names())
+    NAMES.load(ours, golden.weights)
+    yield from golden.compare(ours, ours(golden.inputs["x"])[0], NAMES)
 
     torch.manual_seed(seed)
     layer = S5(4, 8, blocks=2, discretization=("zoh", "bilinear")[seed % 2]).double()  # type: ignore[arg-type]

@@ -58,8 +58,8 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     """mLSTM block, sLSTM cell, and mLSTM's chunks beside its steps."""
     from nexus.layers.ssm.xlstm import XLSTM, MatrixState, SLSTMCell, mlstm_chunked, mlstm_recurrent
 
-    theirs, x = _their_block(seed), torch.randn(2, 21, 128)
-    ours = XLSTM(128, 4, plan="m", d_ff=theirs.ffn.up_proj_dim, chunk_size=8)
+    theirs, x = _their_block(seed), torch.randn(2, 32, 128)
+    ours = XLSTM(128, 4, plan="m", d_ff=theirs.ffn.up_proj_dim, chunk_size=10)
     NAMES.load(ours, theirs.state_dict())
     theirs.load_state_dict(NAMES.export(ours, theirs.state_dict()))
     yield from compare(ours, ours(x)[0], theirs, theirs(x)[0], NAMES, seed)
