@@ -52,3 +52,39 @@ def is_causal(layer: nn.Module, x: Tensor) -> None:
         one, two = layer(x)[0], layer(other)[0]
     assert torch.equal(one[:, :cut], two[:, :cut])
     assert not torch.equal(one[:, cut:], two[:, cut:])
+
+
+def decodes_as_it_trains(model: Any, vocab_size: int = 97) -> None:
+    """A language model: whole, in pieces and token by token give the same logits; the future changes nothing."""
+    model = model.double().eval()
+    ids = torch.randint(0, vocab_size, (2, 13))
+    with torch.no_grad():
+        whole = model(ids)
+        assert whole.state is None
+        for cuts in ([1] * 13, [5, 1, 7], [12, 1]):
+            state, pieces = model.init_state(2), []
+            for piece in ids.split(cuts, dim=1):
+                out = model(piece, state=state)
+                state = out.state
+                pieces.append(out.logits)
+            close(torch.cat(pieces, dim=1), whole.logits, 1e-9)
+        other = ids.clone()
+        other[:, 7:] = (other[:, 7:] + 1) % vocab_size
+        close(model(other).logits[:, :7], whole.logits[:, :7], 1e-12)
+
+
+def learns(model: Any, vocab_size: int = 97, steps: int = 30) -> None:
+    """A few steps on one text bring its loss down by half, and every parameter moves."""
+    ids = torch.randint(0, vocab_size, (2, 16))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    losses = []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.5 * losses[0], losses
+    still = [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
+    assert not still, still

@@ -60,7 +60,14 @@ def mlstm_recurrent(
 
 
 def mlstm_chunked(
-    q: Tensor, k: Tensor, v: Tensor, log_i: Tensor, log_f: Tensor, state: MatrixState, eps: float = 1e-6, chunk: int = 64
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_i: Tensor,
+    log_f: Tensor,
+    state: MatrixState,
+    eps: float = 1e-6,
+    chunk: int = 64,
 ) -> tuple[Tensor, MatrixState]:
     """The same by matrix products inside chunks; with chunk = T the paper's parallel form (appendix A.3)."""
     outputs = []

@@ -158,9 +158,7 @@ class ParallelLayer(nn.Module):
         """(B, T, d_model) in and out."""
         c, normed = self.config, self.norm(x)
         recurrent, mamba = self.mamba(normed, None if state is None else state.mamba)
-        attended, cache = self.attention(
-            normed * c.attention_in_multiplier, None if state is None else state.attention
-        )
+        attended, cache = self.attention(normed * c.attention_in_multiplier, None if state is None else state.attention)
         x = x + recurrent * c.ssm_out_multiplier + attended * c.attention_out_multiplier
         x = x + self.ffn(self.ffn_norm(x))
         return x, None if state is None else ParallelState(mamba, cache)

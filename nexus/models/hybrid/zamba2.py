@@ -43,6 +43,7 @@ class Zamba2Config(BaseConfig):
     d_conv: int = 4
     expand: int = 2
     chunk_size: int = 64
+    dt_min: float = 1e-3
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
 
@@ -128,7 +129,7 @@ class ZambaLayer(nn.Module):
         self.norm = RMSNorm(c.d_model, c.norm_eps)
         self.mamba = Mamba2(
             c.d_model, c.ssm_heads, c.expand * c.d_model // c.ssm_heads, c.d_state, c.ssm_groups, c.d_conv,
-            c.chunk_size, eps=c.norm_eps,
+            c.chunk_size, eps=c.norm_eps, dt_min=c.dt_min,
         )  # fmt: skip
         self.shared_proj = nn.Linear(c.d_model, c.d_model, bias=False) if kind == "S" else None
 

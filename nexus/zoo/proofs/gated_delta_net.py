@@ -72,4 +72,6 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     beta, memory = torch.rand(2, 13, 2, dtype=torch.float64), torch.randn(2, 2, 4, 3, dtype=torch.float64)
     for name, log_decay in (("gated", -torch.rand_like(beta)), ("never forgetting", torch.zeros_like(beta))):
         inputs = (q, k, v, log_decay, beta, memory)
-        yield Comparison(f"chunks beside steps, {name}", delta_chunked(*inputs, chunk=4)[0], delta_recurrent(*inputs)[0])
+        yield Comparison(
+            f"chunks beside steps, {name}", delta_chunked(*inputs, chunk=4)[0], delta_recurrent(*inputs)[0]
+        )
