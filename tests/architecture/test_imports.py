@@ -30,6 +30,7 @@ GROUND = {f"nexus.core.{stem}" for stem in ("base", "config", "typecheck", "file
 NEIGHBOURS = {  # on one row, and allowed all the same
     ("nexus.core", "nexus.reasoning"),
     ("nexus.core", "nexus.causality"),
+    ("nexus.models.hybrid", "nexus.core"),  # Bamba is the backbone itself
     ("nexus.models.multimodal", "nexus.models.vision"),
     ("nexus.models.multimodal", "nexus.models.nlp"),
 }

@@ -32,7 +32,7 @@ class Mamba2(nn.Module):
         n_heads: state-space heads H. head_dim: channels P of a head.
         d_state: state size N. n_groups: groups G that share B and C; divides ``n_heads``.
         d_conv: length of the causal depthwise convolution. chunk_size: chunk of the matrix form.
-        proj_bias: bias on the two projections. eps: of the gated norm.
+        proj_bias: bias on the two projections. eps: of the gated norm. dt_min: smallest step size (Zamba2: 0.001).
     """
 
     def __init__(
@@ -46,12 +46,13 @@ class Mamba2(nn.Module):
         chunk_size: int = 64,
         proj_bias: bool = False,
         eps: float = 1e-6,
+        dt_min: float = 0.0,
     ) -> None:
         super().__init__()
         if n_heads % n_groups:
             raise ValueError(f"n_groups={n_groups}: must divide n_heads={n_heads}; use a divisor, for example 1")
         self.n_heads, self.head_dim, self.d_state, self.n_groups = n_heads, head_dim, d_state, n_groups
-        self.d_conv, self.chunk_size = d_conv, chunk_size
+        self.d_conv, self.chunk_size, self.dt_min = d_conv, chunk_size, dt_min
         self.d_inner = n_heads * head_dim
         self.conv_dim = self.d_inner + 2 * n_groups * d_state  # x | B | C
         self.in_proj = nn.Linear(d_model, self.d_inner + self.conv_dim + n_heads, bias=proj_bias)  # z | x | B | C | dt
@@ -101,6 +102,8 @@ class Mamba2(nn.Module):
         xbc, conv_state = self._convolve(xbc, None if state is None else state.conv, mask)
         x, b, c = xbc.split([self.d_inner, self.n_groups * self.d_state, self.n_groups * self.d_state], dim=-1)
         dt = F.softplus(dt + self.dt_bias)  # (B, T, H)
+        if self.dt_min:
+            dt = dt.clamp(min=self.dt_min)
         if mask is not None:
             dt = dt * mask.unsqueeze(-1)  # a step of size 0 neither writes nor forgets
         y, ssm_state = self._scan(x, b, c, dt, None if state is None else state.ssm)

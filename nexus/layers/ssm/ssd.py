@@ -55,7 +55,7 @@ def ssd_quadratic(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
     heads_per_group = x.shape[2] // b.shape[2]
     scores = (c.transpose(1, 2) @ b.permute(0, 2, 3, 1)).repeat_interleave(heads_per_group, dim=1)  # (B, H, T, T)
     total = log_decay.transpose(1, 2).cumsum(-1)
-    return ((scores * _decay_matrix(total)) @ x.transpose(1, 2)).transpose(1, 2)
+    return ((scores * decay_matrix(total)) @ x.transpose(1, 2)).transpose(1, 2)
 
 
 def ssd_chunked(
@@ -97,7 +97,7 @@ def empty_state(x: Tensor, b: Tensor) -> Tensor:
     return x.new_zeros(x.shape[0], x.shape[2], b.shape[3], x.shape[3])
 
 
-def _decay_matrix(total: Tensor) -> Tensor:
+def decay_matrix(total: Tensor) -> Tensor:
     """``L[i, j] = exp(total_i - total_j)`` for j <= i, else 0 (eq. 4 of the paper); ``total`` (..., Q)."""
     future = torch.ones(total.shape[-1], total.shape[-1], dtype=torch.bool, device=total.device).triu(1)
     # Masked before exp: above the diagonal the exponent is positive and may overflow, which would poison gradients.

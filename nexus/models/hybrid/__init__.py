@@ -1,0 +1,1 @@
+"""Language models that mix state-space layers and attention, one system a file."""
