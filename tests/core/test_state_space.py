@@ -32,6 +32,9 @@ PLANS = {
     "W of 5": {"plan": "W", "n_layers": 2, "window": 5, "sinks": 0},
     "W and A of one width": {"plan": "WA", "n_layers": 2, "window": 5, "attention_window": 5},
     "gains": {"plan": "W", "n_layers": 2, "window": 5, "window_choices": (9, 5, 0)},
+    "T as context": {"plan": "T", "n_layers": 2, "memory_mode": "context"},
+    "T as gate": {"plan": "TM", "n_layers": 2, "memory_mode": "gate"},
+    "T as layer": {"plan": "AT", "n_layers": 2, "memory_mode": "layer"},
     "mixed": MIXED,
     "linear": LINEAR,
 }
@@ -110,8 +113,8 @@ def test_long_inputs_go_by_segments_and_give_the_same(plan, segment, monkeypatch
     ragged = model(text, mask=mask).logits
     calls = []
     monkeypatch.setattr(state_space, "SEGMENT", segment)
-    plain = state_space.HybridBackbone._scene
-    monkeypatch.setattr(state_space.HybridBackbone, "_scene", lambda *a: calls.append(a[1].shape[1]) or plain(*a))
+    plain = state_space.HybridBackbone.scene
+    monkeypatch.setattr(state_space.HybridBackbone, "scene", lambda *a: calls.append(a[1].shape[1]) or plain(*a))
     with torch.no_grad():
         close(model(text).logits, expected.logits)
         assert max(calls) == segment
