@@ -19,6 +19,7 @@ ROWS = [
     ["nexus.serving"],
     ["nexus.living"],
     ["nexus.training"],
+    ["mind"],
     ["nexus.inference"],
     ["nexus.core", "nexus.models.*", "nexus.reasoning", "nexus.causality"],
     ["nexus.layers"],
@@ -27,6 +28,8 @@ ROWS = [
 ]
 ROW = {room: number for number, row in enumerate(ROWS) for room in row}
 GROUND = {f"nexus.core.{stem}" for stem in ("base", "config", "typecheck", "files", "mixins", "visualizer")}
+# The mind as a whole speaks, so it stands above nexus.inference, which speaks with its parts; the parts stand below.
+MIND = {f"nexus.core.{stem}" for stem in ("nexus_core", "speech", "diagnosis")}
 NEIGHBOURS = {  # on one row, and allowed all the same
     ("nexus.core", "nexus.reasoning"),
     ("nexus.core", "nexus.causality"),
@@ -53,6 +56,8 @@ def room_of(module: str) -> str | None:
     """The room a module belongs to; None for the bare package `nexus`, which holds the version only."""
     if module in GROUND:
         return "ground"
+    if module in MIND:
+        return "mind"
     parts = module.split(".")
     if parts[0] == "nexus_final":
         return "nexus_final"
