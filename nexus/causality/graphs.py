@@ -157,7 +157,7 @@ class ADMG:
             raise ValueError(f"the graph has no variable {unknown[0]!r}; it has {', '.join(self.names)}")
         return [self.index[name] for name in of]
 
-    def _named(self, mask: Bools) -> frozenset[str]:
+    def _named(self, mask: Any) -> frozenset[str]:
         return frozenset(self.names[i] for i in np.flatnonzero(mask))
 
     # ---- changing (always a new graph) ------------------------------------------------------------------------------

@@ -42,7 +42,9 @@ class Knowledge:
             allowed[place[cause], place[effect]] = False
         required = self.demanded(names)
         for i, j in np.argwhere(required & ~allowed):
-            raise ValueError(f"required edge {names[i]} -> {names[j]} is also forbidden; drop one of the two statements")
+            raise ValueError(
+                f"required edge {names[i]} -> {names[j]} is also forbidden; drop one of the two statements"
+            )
         return allowed & ~required.T
 
     def demanded(self, names: Sequence[str]) -> Bools:
@@ -59,5 +61,7 @@ class Knowledge:
         said = [*(n for tier in self.tiers for n in tier), *(n for e in [*self.required, *self.forbidden] for n in e)]
         unknown = sorted(set(said) - place.keys())
         if unknown:
-            raise ValueError(f"knowledge names {unknown[0]!r}, which is no variable; the variables are {', '.join(names)}")
+            raise ValueError(
+                f"knowledge names {unknown[0]!r}, which is no variable; the variables are {', '.join(names)}"
+            )
         return place

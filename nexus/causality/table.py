@@ -67,7 +67,9 @@ class Table:
     def is_discrete(self, name: str) -> bool:
         """Texts, or whole numbers with few different values."""
         values = self.column(name)
-        return name in self.levels or (len(np.unique(values)) <= MAX_LEVELS and bool((values == np.round(values)).all()))
+        return name in self.levels or (
+            len(np.unique(values)) <= MAX_LEVELS and bool((values == np.round(values)).all())
+        )
 
     def is_binary(self, name: str) -> bool:
         """Two different values."""
@@ -104,7 +106,9 @@ def as_table(data: Any, names: Sequence[str] = ()) -> Table:
     if values.ndim != 2:
         raise ValueError(f"data have shape {values.shape}; give a table (n, d)")
     if names and len(names) != values.shape[1]:
-        raise ValueError(f"names = {list(names)!r} are {len(names)}, the data have {values.shape[1]} columns; give as many")
+        raise ValueError(
+            f"names = {list(names)!r} are {len(names)}, the data have {values.shape[1]} columns; give as many"
+        )
     return _from_columns({n: values[:, i] for i, n in enumerate(names or [f"x{i}" for i in range(values.shape[1])])})
 
 
@@ -136,7 +140,9 @@ def _coded(column: NDArray[Any]) -> tuple[Floats, tuple[str, ...]]:
 def _column_faults(name: str, values: Floats) -> list[str]:
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        return [f"column {name!r} has {len(bad)} missing or infinite values, the first in row {bad[0]}; fill or drop them"]
+        return [
+            f"column {name!r} has {len(bad)} missing or infinite values, the first in row {bad[0]}; fill or drop them"
+        ]
     if len(values) < 4:
         return [f"column {name!r} has {len(values)} rows; give at least 4"]
     return [] if (values != values[0]).any() else [f"column {name!r} is constant ({values[0]:g}); drop it"]
@@ -157,7 +163,9 @@ def read_csv(path: str | Path) -> Table:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text") from None
     dialect = csv.Sniffer().sniff(text[:4096], ",;\t") if "," not in text.partition("\n")[0] and text else csv.excel
-    rows = [(n, row) for n, row in enumerate(csv.reader(text.splitlines(), dialect), start=1) if any(map(str.strip, row))]
+    rows = [
+        (n, row) for n, row in enumerate(csv.reader(text.splitlines(), dialect), start=1) if any(map(str.strip, row))
+    ]
     if len(rows) < 2:
         raise ValueError(f"{path}: has {len(rows)} lines; give a header line and then the data")
     header = [name.strip() for name in rows[0][1]]
@@ -168,7 +176,9 @@ def read_csv(path: str | Path) -> Table:
                 f"{path}, line {line}: has {len(row)} values, the header has {len(header)}; "
                 "add or remove values (a value that holds a comma needs quotes)"
             )
-    columns = {name: _csv_column(path, name, [(n, row[i].strip()) for n, row in rows[1:]]) for i, name in enumerate(header)}
+    columns = {
+        name: _csv_column(path, name, [(n, row[i].strip()) for n, row in rows[1:]]) for i, name in enumerate(header)
+    }
     return _from_columns(columns)
 
 
@@ -190,7 +200,9 @@ def _csv_column(path: Path, name: str, cells: Sequence[tuple[int, str]]) -> NDAr
         return np.array([cell for _, cell in cells])
     for (line, cell), number in zip(cells, numbers, strict=True):
         if number is None or not np.isfinite(number):
-            raise ValueError(f"{path}, line {line}, column {name!r}: {cell!r} is not a number; correct it or drop the line")
+            raise ValueError(
+                f"{path}, line {line}, column {name!r}: {cell!r} is not a number; correct it or drop the line"
+            )
     return np.array(numbers, dtype=float)
 
 

@@ -42,29 +42,31 @@ def choose(table: Table, allowed: Bools, required: Bools, hidden: bool, interven
     discrete = [name for name in table.names if table.is_discrete(name)]
     if len(discrete) == len(table.names):
         return MethodChoice("discrete", ("every column is discrete: a multinomial score",))
-    mixed = (f"columns {', '.join(discrete)} are discrete and are treated as numbers",) if discrete else ()
+    if discrete:
+        why = f"columns {', '.join(discrete)} are discrete and the others are not: a Gaussian score, up to equivalence"
+        return MethodChoice("boss", (why,))
     if len(table) < MIN_ROWS:
-        return MethodChoice("boss", (*mixed, f"{len(table)} rows are too few to test the noise: a Gaussian score"))
-    found = _by_noise(table, allowed, required, mixed)
+        return MethodChoice("boss", (f"{len(table)} rows are too few to test the noise: a Gaussian score",))
+    found = _by_noise(table, allowed, required)
     if interventions and found.method == "lingam":
         why = "some rows come from interventions, which only a score can leave out variable by variable"
         return MethodChoice("boss", (*found.reasons, why))
     return found
 
 
-def _by_noise(table: Table, allowed: Bools, required: Bools, mixed: tuple[str, ...]) -> MethodChoice:
+def _by_noise(table: Table, allowed: Bools, required: Bools) -> MethodChoice:
     normal = normality(table.values)
     name, p = table.names[int(normal.argmin())], _all_together(normal)
     if p > LEVEL:
         why = f"no column differs from a normal one (least p = {p:.2g}, {name}): directions only up to equivalence"
-        return MethodChoice("boss", (*mixed, why))
+        return MethodChoice("boss", (why,))
     noise = f"{name} is not normal (p = {p:.2g}): the noise can tell directions"
     graph = direct_lingam(table.values, allowed, required)
     straight = linearity(table.values, graph)
     name, p = table.names[int(straight.argmin())], _all_together(straight)
     if p > LEVEL:
-        return MethodChoice("lingam", (*mixed, noise, f"LiNGAM's regressions are straight (least p = {p:.2g}, {name})"))
-    return MethodChoice("additive", (*mixed, noise, f"the regression of {name} is curved (p = {p:.2g}): additive noise"))
+        return MethodChoice("lingam", (noise, f"LiNGAM's regressions are straight (least p = {p:.2g}, {name})"))
+    return MethodChoice("additive", (noise, f"the regression of {name} is curved (p = {p:.2g}): additive noise"))
 
 
 def _all_together(p_values: Floats) -> float:

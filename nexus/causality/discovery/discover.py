@@ -85,7 +85,9 @@ class Discovery:
     def undetermined(self) -> list[Edge]:
         """Joined pairs whose direction stays open."""
         if isinstance(self.graph, PAG):
-            pairs = [(self.graph.names[i], self.graph.names[j]) for i, j in np.argwhere(np.triu(self.graph.marks != NONE))]
+            pairs = [
+                (self.graph.names[i], self.graph.names[j]) for i, j in np.argwhere(np.triu(self.graph.marks != NONE))
+            ]
             return [(a, b) for a, b in pairs if not {(a, b), (b, a)} & set(self.graph.causes)]
         return self.graph.undirected if isinstance(self.graph, CPDAG) else []
 
@@ -104,7 +106,9 @@ class Discovery:
         lines = [f"method: {self.method}", *(f"  because {reason}" for reason in self.reasons)]
         lines += [f"identified: {self._listed(self.identified, ' -> ')}"]
         lines += [f"direction open: {self._listed(self.undetermined, ' - ')}"]
-        lines += [f"  {name:<15} {edges:3d} edges, gain {gain:7.3f} per row" for name, (edges, gain) in self.baselines.items()]
+        lines += [
+            f"  {name:<15} {edges:3d} edges, gain {gain:7.3f} per row" for name, (edges, gain) in self.baselines.items()
+        ]
         return "\n".join(lines)
 
     def _listed(self, edges: Sequence[Edge], arrow: str) -> str:
@@ -171,9 +175,17 @@ def _by_score(
 ) -> Graph:
     if method == "additive":
         return DAG(table.names, boss(AdditiveScore(values, *limits, touched=touched), starts=1, seed=settings.seed))
-    score: Score = DiscreteScore(table.values, *limits) if method == "discrete" else GaussianScore(values, *limits, touched=touched)
+    score: Score = (
+        DiscreteScore(table.values, *limits)
+        if method == "discrete"
+        else GaussianScore(values, *limits, touched=touched)
+    )
     dag = DAG(table.names, boss(score, seed=settings.seed))
-    targets = set() if touched is None else {frozenset(np.array(table.names)[row].tolist()) for row in np.unique(touched, axis=0)}
+    targets = (
+        set()
+        if touched is None
+        else {frozenset(np.array(table.names)[row].tolist()) for row in np.unique(touched, axis=0)}
+    )
     return narrowed(cpdag_of(dag, [t for t in targets if t]), dag, *limits)
 
 
@@ -196,7 +208,9 @@ def _touched(table: Table, interventions: Sequence[Collection[str]]) -> Bools:
 
 def _beside(graph: Graph, values: Floats, seed: int) -> dict[str, tuple[int, float]]:
     """Edges and gain of the found graph and of the baselines."""
-    graphs = {} if isinstance(graph, PAG) else {"found": graph.directed if isinstance(graph, DAG) else extend(graph.matrix)}
+    graphs = (
+        {} if isinstance(graph, PAG) else {"found": graph.directed if isinstance(graph, DAG) else extend(graph.matrix)}
+    )
     graphs |= baseline_graphs(values, seed)
     return {name: (int(matrix.sum()), bic_gain(values, matrix)) for name, matrix in graphs.items()}
 
@@ -208,7 +222,10 @@ def bic_gain(values: Floats, matrix: Bools) -> float:
     for node in range(len(matrix)):
         parents = np.flatnonzero(matrix[:, node])
         if len(parents):
-            rest = centred[:, node] - centred[:, parents] @ np.linalg.lstsq(centred[:, parents], centred[:, node], rcond=None)[0]
+            rest = (
+                centred[:, node]
+                - centred[:, parents] @ np.linalg.lstsq(centred[:, parents], centred[:, node], rcond=None)[0]
+            )
             ratio = max(float((rest**2).sum() / (centred[:, node] ** 2).sum()), 1e-12)
             gain -= np.log(ratio) + len(parents) * np.log(n) / n
     return float(gain)

@@ -68,5 +68,3 @@ class GSquared:
 def suited_test(table: Table) -> Independence:
     """G-squared if every column is discrete, else Fisher's z."""
     return GSquared(table.values) if all(map(table.is_discrete, table.names)) else FisherZ(table.values)
-
-

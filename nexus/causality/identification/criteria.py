@@ -19,7 +19,9 @@ def is_back_door(graph: ADMG, treatment: str, outcome: str, adjust: Collection[s
     return separated(graph.without_out_of([treatment]), [treatment], [outcome], adjust)
 
 
-def back_door(graph: ADMG, treatment: str, outcome: str, observed: Collection[str] | None = None) -> frozenset[str] | None:
+def back_door(
+    graph: ADMG, treatment: str, outcome: str, observed: Collection[str] | None = None
+) -> frozenset[str] | None:
     """A minimal adjustment set among the observed variables, preferring causes of the outcome; None if there is none.
 
     If any set works, so do all observed ancestors of the two that the treatment does not cause (van der Zander,
@@ -38,7 +40,7 @@ def back_door(graph: ADMG, treatment: str, outcome: str, observed: Collection[st
 
 
 def is_front_door(graph: ADMG, treatment: str, outcome: str, through: Collection[str]) -> bool:
-    """All directed paths pass through the set, nothing confounds it with the treatment, the treatment blocks the rest."""
+    """All directed paths meet the set, nothing confounds it with the treatment, the treatment blocks the rest."""
     between = frozenset(through)
     if not between or treatment in between or outcome in between:
         return False
@@ -50,7 +52,9 @@ def is_front_door(graph: ADMG, treatment: str, outcome: str, through: Collection
     return separated(graph.without_out_of(between), between, [outcome], [treatment])
 
 
-def front_door(graph: ADMG, treatment: str, outcome: str, observed: Collection[str] | None = None) -> frozenset[str] | None:
+def front_door(
+    graph: ADMG, treatment: str, outcome: str, observed: Collection[str] | None = None
+) -> frozenset[str] | None:
     """A smallest set of mediators that satisfies the front-door criterion, or None."""
     seen = frozenset(graph.names if observed is None else observed)
     pool = (graph.descendants([treatment]) & graph.ancestors([outcome]) & seen) - {treatment, outcome}
@@ -60,7 +64,7 @@ def front_door(graph: ADMG, treatment: str, outcome: str, observed: Collection[s
 def instrument(
     graph: ADMG, treatment: str, outcome: str, observed: Collection[str] | None = None
 ) -> tuple[str, frozenset[str]] | None:
-    """A variable that moves the treatment and reaches the outcome through it only, and what to condition on; or None."""
+    """A variable that reaches the outcome through the treatment only, and what to condition on; or None."""
     seen = frozenset(graph.names if observed is None else observed) - {treatment, outcome}
     if outcome not in graph.descendants([treatment]):
         return None

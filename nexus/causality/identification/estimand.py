@@ -115,7 +115,11 @@ def summed(over: Collection[str], body: Estimand) -> Estimand:
         left = tuple(name for name in body.of if name not in over)
         return Probability(left, body.given) if left else Product(())
     if isinstance(body, Sum):
-        return Sum(tuple(sorted({*over, *body.over})), body.body) if not {*over} & {*body.over} else Sum((*sorted(over),), body)
+        return (
+            Sum(tuple(sorted({*over, *body.over})), body.body)
+            if not {*over} & {*body.over}
+            else Sum((*sorted(over),), body)
+        )
     return Sum(tuple(sorted(over)), body)
 
 
@@ -125,9 +129,7 @@ def product(factors: Sequence[Estimand]) -> Estimand:
     return flat[0] if len(flat) == 1 else Product(tuple(flat))
 
 
-def effect_on(
-    estimand: Estimand, joint: Joint, outcome: Sequence[str], fixed: Mapping[str, int]
-) -> Floats:
+def effect_on(estimand: Estimand, joint: Joint, outcome: Sequence[str], fixed: Mapping[str, int]) -> Floats:
     """P(outcome | do(fixed)) as an array with one axis for each outcome, in their order.
 
     Args:
@@ -144,7 +146,10 @@ def effect_on(
             at.append(slice(None))
         else:
             at.append(fixed.get(name, 0) if value.shape[axis] > 1 else 0)
-    shape = [joint.p.shape[axis] if name in outcome else size for axis, (name, size) in enumerate(zip(joint.names, value.shape, strict=True))]
+    shape = [
+        joint.p.shape[axis] if name in outcome else size
+        for axis, (name, size) in enumerate(zip(joint.names, value.shape, strict=True))
+    ]
     result = np.broadcast_to(value, shape)[tuple(at)]
     present = [name for name in joint.names if name in outcome]
     return result.transpose([present.index(name) for name in outcome])

@@ -41,7 +41,8 @@ class Hedge:
         return joined and self.smaller <= above
 
     def __str__(self) -> str:
-        return f"hedge: unmeasured causes join {_set(self.larger)}, and without the treated ones still {_set(self.smaller)}"
+        larger, smaller = _set(self.larger), _set(self.smaller)
+        return f"hedge: unmeasured causes join {larger}, and without the treated ones still {smaller}"
 
 
 class NotIdentifiable(ValueError):

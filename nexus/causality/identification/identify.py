@@ -47,7 +47,9 @@ class Identification:
 
     def explain(self) -> str:
         """The answer in words."""
-        lines = [f"effect of {self.treatment} on {self.outcome}: {'identified' if self.identified else 'NOT identified'}"]
+        lines = [
+            f"effect of {self.treatment} on {self.outcome}: {'identified' if self.identified else 'NOT identified'}"
+        ]
         if self.estimand is not None:
             lines.append(f"  P({self.outcome} | do({self.treatment})) = {self.estimand}")
         if self.adjust is not None:
@@ -56,7 +58,9 @@ class Identification:
             lines.append(f"  front-door: through {', '.join(sorted(self.mediators))}")
         if self.instrument is not None:
             name, given = self.instrument
-            lines.append(f"  instrument: {name}" + (f" given {', '.join(sorted(given))}" if given else "") + " (linear effects)")
+            lines.append(
+                f"  instrument: {name}" + (f" given {', '.join(sorted(given))}" if given else "") + " (linear effects)"
+            )
         return "\n".join([*lines, f"  {self.hedge}"] if self.hedge else lines)
 
 
@@ -80,8 +84,15 @@ def identify(graph: Any, treatment: str, outcome: str, observed: Collection[str]
         estimand = identify_effect(known, [outcome], [treatment])
     except NotIdentifiable as error:
         hedge = error.hedge
-    ways = [find(known, treatment, outcome) for find in (back_door, front_door, instrument)]
-    return Identification(treatment, outcome, estimand, *ways, hedge)  # type: ignore[arg-type]
+    return Identification(
+        treatment,
+        outcome,
+        estimand,
+        adjust=back_door(known, treatment, outcome),
+        mediators=front_door(known, treatment, outcome),
+        instrument=instrument(known, treatment, outcome),
+        hedge=hedge,
+    )
 
 
 def projected(graph: ADMG, observed: Collection[str]) -> ADMG:
