@@ -109,7 +109,7 @@ class Answer:
             lines.append("if it were not so, these would add up to a contradiction:")
             for index, factor in sum_:
                 fact = "the opposite of the claim" if index < 0 else self.say(self.given.axioms[index])
-                lines.append(f"  {factor} times: {fact}")
+                lines.append(f"  {factor} × ({fact})")
         return lines
 
     def _models(self) -> list[str]:

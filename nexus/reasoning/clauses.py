@@ -34,7 +34,7 @@ from nexus.reasoning.semantics import World, evaluate
 
 MAX_CLAUSES = 200_000
 Key = Atom | tuple[Fun, int]  # a ground atom, or "this quantity has this value"
-Clause = frozenset[tuple[Key, bool]]
+Clause = frozenset[int]  # numbers of keys, negative where negated
 
 
 class NotClausal(ValueError):
@@ -46,18 +46,16 @@ def clauses_of(theory: Theory, goal: Formula) -> tuple[list[list[int]], list[Key
     skolem = (f"_{n}" for n in itertools.count())
     formulas = [_skolemised(f, True, theory, skolem) for f in theory.axioms]
     formulas.append(_skolemised(goal, False, theory, skolem))
-    names = individuals(formulas) or ["_"]
+    maker = _Maker(theory, individuals(formulas) or ["_"])
     found: dict[Clause, None] = {}
     for formula in formulas:
-        found.update(dict.fromkeys(_cnf(formula, True, theory, names)))
+        found.update(dict.fromkeys(maker.clauses(formula)))
         _limit(found)
     for quantity, (low, high) in theory.ranges.items():
-        keys = [(quantity, v) for v in range(low, high + 1)]
-        found[frozenset((k, True) for k in keys)] = None
-        found.update({frozenset([(a, False), (b, False)]): None for a, b in itertools.combinations(keys, 2)})
-    keys = list(dict.fromkeys(k for c in found for k, _ in sorted(c, key=str)))
-    numbers = {key: i for i, key in enumerate(keys, 1)}
-    return [sorted(numbers[k] if sign else -numbers[k] for k, sign in clause) for clause in found], keys
+        several = [maker.number((quantity, v)) for v in range(low, high + 1)]
+        found[frozenset(several)] = None
+        found.update({frozenset((-a, -b)): None for a, b in itertools.combinations(several, 2)})
+    return [sorted(clause, key=abs) for clause in found], list(maker.numbers)
 
 
 def _skolemised(f: Formula, sign: bool, theory: Theory, skolem: Iterator[str]) -> Formula:
@@ -87,33 +85,58 @@ def _skolemised(f: Formula, sign: bool, theory: Theory, skolem: Iterator[str]) -
     return f if sign else Not(f)
 
 
-def _cnf(f: Formula, sign: bool, theory: Theory, names: Iterable[str]) -> list[Clause]:
-    match f:
-        case Truth(value):
-            return [] if value == sign else [frozenset()]
-        case Atom():
-            return [frozenset([(f, sign)])]
-        case Not(body):
-            return _cnf(body, not sign, theory, names)
-        case Forall(var, body, _):
-            return [c for n in names for c in _cnf(substitute(body, {var: Sym(n)}), True, theory, names)]
-        case And(parts):
-            return [c for p in parts for c in _cnf(p, True, theory, names)]
-        case Or(parts):
-            product: list[Clause] = [frozenset()]
-            for part in parts:
-                product = [a | b for a in product for b in _cnf(part, True, theory, names)]
-                _limit(product)
-            return [c for c in product if not any((k, not s) in c for k, s in c)]
-        case Compare():
-            terms = quantities([f])
-            if not theory.ranges.keys() >= set(terms):
-                raise NotClausal(f"{f} is about numbers without a range")
-            domains = [range(theory.ranges[t][0], theory.ranges[t][1] + 1) for t in terms]
-            tried = itertools.product(*domains)
-            wrong = [v for v in tried if evaluate(f, World(set(), dict(zip(terms, v, strict=True)), {})) != sign]
-            return [frozenset(((t, x), False) for t, x in zip(terms, v, strict=True)) for v in wrong]
-    raise NotClausal(f"{type(f).__name__} cannot be made a clause")
+class _Maker:
+    """Clauses of formulas in negation normal form; literals are numbered as they come."""
+
+    def __init__(self, theory: Theory, names: list[str]) -> None:
+        self.theory, self.names = theory, names
+        self.numbers: dict[Key, int] = {}
+
+    def number(self, key: Key) -> int:
+        return self.numbers.setdefault(key, len(self.numbers) + 1)
+
+    def clauses(self, f: Formula) -> list[Clause]:
+        match f:
+            case Truth(value):
+                return [] if value else [frozenset()]
+            case Atom():
+                return [frozenset((self.number(f),))]
+            case Not(Atom() as atom):
+                return [frozenset((-self.number(atom),))]
+            case Not(Truth(value)):
+                return self.clauses(Truth(not value))
+            case Forall(var, body, _):
+                return [c for n in self.names for c in self.clauses(substitute(body, {var: Sym(n)}))]
+            case And(parts):
+                return [c for p in parts for c in self.clauses(p)]
+            case Or(parts):
+                if all(isinstance(p, Compare) for p in parts) and 0 < len(quantities([f])) <= 2:
+                    return self.forbidden(f)  # one constraint: far fewer clauses than the product
+                return self.product(parts)
+            case Compare() | Not(Compare()):
+                return self.forbidden(f)
+        raise NotClausal(f"{type(f).__name__} cannot be made a clause")
+
+    def product(self, parts: Iterable[Formula]) -> list[Clause]:
+        """Distribution of "or" over "and"; what holds anyway is left out."""
+        found: list[Clause] = [frozenset()]
+        for part in parts:
+            found = [a | b for a in found for b in self.clauses(part)]
+            _limit(found)
+        return [c for c in found if not any(-lit in c for lit in c)]
+
+    def forbidden(self, f: Formula) -> list[Clause]:
+        """A clause against each combination of values for which the constraint is false."""
+        terms, ranges = quantities([f]), self.theory.ranges
+        if not ranges.keys() >= set(terms):
+            raise NotClausal(f"{f} is about numbers without a range")
+        found = []
+        for row in itertools.product(*(range(ranges[t][0], ranges[t][1] + 1) for t in terms)):
+            pairs = list(zip(terms, row, strict=True))
+            if not evaluate(f, World(frozenset(), dict(pairs), {})):  # type: ignore[arg-type]
+                found.append(frozenset(-self.number(pair) for pair in pairs))
+            _limit(found)
+        return found
 
 
 def _limit(clauses: Any) -> None:

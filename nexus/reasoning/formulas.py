@@ -61,6 +61,7 @@ class Fun:
 
 Term = Var | Sym | Num | Fun
 OPERATORS = ("+", "-", "*")
+OPPOSITE = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,9 @@ def disjunction(parts: Iterable[Formula]) -> Formula:
 
 
 def negation(formula: Formula) -> Formula:
-    """Not, without doubling it."""
+    """Not, without doubling it; the opposite of a comparison is a comparison."""
+    if isinstance(formula, Compare):
+        return Compare(OPPOSITE[formula.op], formula.left, formula.right)
     return formula.body if isinstance(formula, Not) else Not(formula)
 
 

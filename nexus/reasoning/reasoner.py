@@ -134,13 +134,13 @@ class Reasoner:
             return self._value(theory, query, budget)
         return self._which(theory, query.candidates, budget)
 
-    def decide(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
-        """Yes, no, unknown, or a contradiction among the premises."""
+    def decide(self, theory: Theory, goal: Formula, budget: Budget, consistent: bool = False) -> Found:
+        """Yes, no, unknown, or a contradiction among the premises (not looked for if they are known to agree)."""
         if theory.closed:
             return self._closed(theory, goal, budget)
         decide = self._engine(theory, goal)
-        nonsense = decide(theory, FALSE, budget)
-        if nonsense.verdict == "yes":
+        nonsense = None if consistent else decide(theory, FALSE, budget)
+        if nonsense is not None and nonsense.verdict == "yes":
             text = "The premises contradict each other, so anything would follow"
             return Found("contradiction", nonsense.engine, nonsense.claim, nonsense.certificate, text)
         found = decide(theory, goal, budget)
@@ -223,10 +223,10 @@ class Reasoner:
 
     def _which(self, theory: Theory, candidates: dict[str, Formula], budget: Budget) -> Found:
         """All candidates for which it certainly holds; a world rules most of them out first."""
-        possible = self._possible(theory, candidates, budget)
+        possible, consistent = self._possible(theory, candidates, budget)
         winners = {}
         for said, formula in possible.items():
-            found = self.decide(theory, formula, budget)
+            found = self.decide(theory, formula, budget, consistent)
             if found.verdict in ("none", "contradiction"):
                 return found
             if found.verdict == "yes":
@@ -246,19 +246,21 @@ class Reasoner:
         found.verdict, found.text = "which", text
         return found
 
-    def _possible(self, theory: Theory, candidates: dict[str, Formula], budget: Budget) -> dict[str, Formula]:
-        """The candidates that hold in one world of the theory; all of them if there is no world to look at."""
+    def _possible(
+        self, theory: Theory, candidates: dict[str, Formula], budget: Budget
+    ) -> tuple[dict[str, Formula], bool]:
+        """The candidates that hold in one world of the theory, and True; all of them if there is no world to look at."""
         if theory.closed:
-            return candidates
+            return candidates, False
         world = self._engine(theory, conjunction(candidates.values()))(theory, FALSE, budget)
         if world.verdict != "open" or world.certificate is None:
-            return candidates
+            return candidates, False
         from nexus.reasoning.formulas import THING
 
         data = world.certificate
         shown = World({from_data(a) for a in data["true"]}, {from_data(q): Fraction(v) for q, v in data["values"]},
                       {THING: tuple(data["things"]), **theory.sorts})  # fmt: skip
-        return {said: f for said, f in candidates.items() if evaluate(f, shown)}
+        return {said: f for said, f in candidates.items() if evaluate(f, shown)}, True
 
     def _plan(self, problem: Planning, budget: Budget) -> Found:
         search = strips.fast_downward if self.planner == "fast-downward" else strips.plan

@@ -129,7 +129,8 @@ class Logic:
             c.fail("is not understood", "say which are: every A is a B")
         if c.accept("some", "there is a", "there is an", "there are some", "at least one"):
             return self.existential()
-        if c.accept("something", "someone", "somebody"):
+        conditional = any(t.text.lower() == "if" for t in c.stream[start:])  # "someone is kind if they are young"
+        if not conditional and c.accept("something", "someone", "somebody"):
             return Exists("x", self.predicate(X))
         if c.word in ("a", "an") and is_open(c.peek()):
             c.take()

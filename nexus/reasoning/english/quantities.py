@@ -210,7 +210,7 @@ def _versions(d: Discourse) -> dict[tuple[str, str], int]:
 
 
 def _quantity(who: str, what: str, version: int) -> Fun:
-    later = f"_{version}" if version else ""
+    later = f"__{version}" if version else ""
     return Fun(f"{what.replace(' ', '_')}s{later}", (Sym(who),))
 
 

@@ -42,7 +42,7 @@ def say(formula: Formula, phrases: Mapping[str, str]) -> str:
         case Or(parts):
             return "either " + " or ".join(say(p, phrases) for p in parts)
         case Implies(left, right):
-            return f"if {say(left, phrases)} then {say(right, phrases)}"
+            return f"if {say(left, phrases)} then {say(right, phrases)}".replace("then something", "then it")
         case Iff(left, right):
             return f"{say(left, phrases)} if and only if {say(right, phrases)}"
         case Forall(_, body, _):
@@ -79,7 +79,9 @@ def _quantity(term: Term, phrases: Mapping[str, str]) -> str:
         case Fun("+" | "-" | "*" as op, args):
             return f" {op} ".join(_quantity(a, phrases) for a in args)
         case Fun(name, (Sym() as who,)):
-            return f"the {name.replace('_', ' ')} of {_name(who, phrases)}"
+            words, _, change = name.partition("__")
+            later = f" after change {change}" if change else ""
+            return f"the {words.replace('_', ' ')} of {_name(who, phrases)}{later}"
         case Num() | Fun():
             return str(term)
     return _name(term, phrases)
