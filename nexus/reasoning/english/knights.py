@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 
 from nexus.reasoning.english.text import Discourse, Effect, English, Query
-from nexus.reasoning.formulas import And, Atom, Formula, Iff, Implies, Or, Sym, conjunction, disjunction, negation
+from nexus.reasoning.formulas import And, Atom, Formula, Iff, Implies, Or, Sym, conjunction, disjunction, individuals, negation
 
 DEFAULT = ("knight", "knave")
 
@@ -182,42 +182,66 @@ class Saying:
 
 
 _SAYS = ("says", "said", "claims", "told you", "tells you", "remarked", "noted", "commented", "stated", "asserted",
-         "expressed", "declared", "insisted", "mentions", "replied", "announced")  # fmt: skip
+         "expressed", "declared", "insisted", "mentions", "mentioned", "replied", "announced", "claimed",
+         "was heard saying")  # fmt: skip
 
 
 def saying(c: English, d: Discourse) -> Effect:
-    """X says (that) S."""
+    """X says (that) S.  According to X, "S".  "S," X declared."""
     truth = roles(d)[0]
     if not truth:
         c.fail("says something, but nobody is known to tell the truth or lie", f"begin with {DEFAULT[0]}s and knaves")
-    speaker = c.open_word("name")
-    c.need(*_SAYS)
-    c.accept("that", ":", ",")
-    quoted = c.accept('"', "'")
+    behind = c.word == '"'
+    speaker = _speaker_behind(c) if behind else _speaker(c)
+    quoted = c.accept('"')
     reader = Saying(c, d, speaker.lower())
     said = reader.statement()
     if quoted:
         c.accept(".", ",")
-        c.need('"', "'")
+        c.need('"')
+    if behind:
+        _told(c)
     c.finish()
 
     def effect() -> None:
         key = d.name(speaker)
         islanders = d.memory.setdefault("islanders", [])
         assert isinstance(islanders, list)
-        for name in [key, *(str(s) for s in _named(said))]:
-            if name not in islanders:
-                islanders.append(name)
+        islanders += [name for name in dict.fromkeys([key, *individuals([said])]) if name not in islanders]
         d.phrases[truth] = f"{{0}} is a {truth}"
         d.say(c.text(), Iff(Atom(truth, (Sym(key),)), said))
 
     return effect
 
 
-def _named(formula: Formula) -> list[str]:
-    from nexus.reasoning.formulas import individuals
+def _speaker(c: English) -> str:
+    """X says that ...  According to X, ...  In X's words: ..."""
+    if c.accept("according to", "in a statement by", "as"):
+        speaker = c.open_word("name")
+        c.need(",", ":", "put it ,")
+    elif c.word == "in" and c.peek().endswith("'s"):
+        c.take()
+        speaker = c.take().text.removesuffix("'s")
+        c.need("words :", "words ,")
+    else:
+        speaker = c.open_word("name")
+        c.need(*_SAYS)
+        c.accept("that", ":", ",")
+    return speaker
 
-    return individuals([formula])
+
+def _speaker_behind(c: English) -> str:
+    """Who says what stands before between quotation marks."""
+    words = [t.text for t in c.stream]
+    rest = words[len(words) - 1 - words[::-1].index('"') + 1 :]
+    if len(rest) != 2 or (rest[0] != "-" and rest[1].lower() not in _SAYS):
+        c.fail("opens words that nobody says", 'write: "..." says Ann, or Ann says that ...')
+    return rest[1] if rest[0] == "-" or rest[0].lower() in _SAYS else rest[0]
+
+
+def _told(c: English) -> None:
+    c.take()
+    c.take()
 
 
 def question(c: English, d: Discourse) -> Effect:
@@ -235,7 +259,14 @@ def question(c: English, d: Discourse) -> Effect:
         c.finish()
         asked = reader.knight(who) if kind else negation(reader.knight(who))
         return lambda: d.queries.append(Query("decide", c.text(), formula=asked))
-    c.need(f"who is a {truth} and who is a {liar}", f"who is a {truth} , and who is a {liar}", f"who is a {liar} and who is a {truth}")
+    reader = Saying(c, d, "")
+    c.need("who is")
+    first = reader.role()
+    c.accept(",")
+    c.need("and who is")
+    if reader.role() == first:
+        c.position -= 1
+        c.fail("is asked for twice", f"ask: who is a {truth} and who is a {liar}?")
     c.finish()
     atoms = {name: Atom(truth, (Sym(name),)) for name in islanders}
 

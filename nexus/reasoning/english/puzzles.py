@@ -21,7 +21,7 @@ drinks drink drinking likes like loves love eats eat eating keeps keep keeping p
 drive wears wear is are house drinker lover keeper owner fan user player favorite favourite named called person's
 mother's child's children's mother father child pet pets animal animals name color colour flower flowers lunch vase
 smoothie book books runner runners stands stand sits sit finished finish finishes standing enthusiast smoker
-as his her their to partial hobby works work job occupation nationality cigar cigars bouquet phone model birthday
+as his her their to partial hobby works work job occupation nationality cigar cigars bouquet phone model birthday only eating arrangement boquet
 style month mothers children height hair car cars genre music sport vacation vacations prefers prefer box
 """.split())  # fmt: skip
 _RELATIONS = [  # longest first; how the place of the first compares to the second's
@@ -37,6 +37,19 @@ _RELATIONS = [  # longest first; how the place of the first compares to the seco
     ("next", "next to", "beside", "adjacent to"),
     ("same", "in the same house as"),
 ]  # fmt: skip
+
+
+_DEMONYMS = {"british": "brit", "danish": "dane", "swedish": "swede", "norwegian": "norwegian", "spanish": "spaniard"}
+
+
+def _words(c: English) -> list[str]:
+    """The words of a clue, with "the mother of Bella" and "child is named Bella" brought to "child bella"."""
+    words = [_DEMONYMS.get(t.text.lower(), t.text.lower()) for t in c.stream]
+    for phrase in (["child", "is", "named"], ["mother", "of"]):
+        for start in range(len(words) - len(phrase), -1, -1):
+            if words[start : start + len(phrase)] == phrase:
+                words[start : start + len(phrase)] = ["child"]
+    return words
 
 
 class Board:
@@ -129,6 +142,8 @@ def values(c: English, d: Discourse) -> Effect:
         words.append(c.take().text.lower())
     c.need(":")
     found = _values(c, board.size)
+    if {"child", "children"} & set(words):  # children and persons may share names
+        found = [("child", *value) for value in found]
     taken = set(board.values()) & set(found)
     if taken:
         c.fail(f"ends a list with {spelled(min(taken))!r}, which another list has too", "give it another name")
@@ -171,7 +186,7 @@ def _find(words: list[str], board: Board) -> list[tuple[int, int, tuple[str, ...
 
 
 def _only_neutral(c: English, words: list[str], base: int, board: Board, allowed: frozenset[str]) -> None:
-    labels = {w for label, _ in board.lists for w in label if len(w) > 1}
+    labels = {w for label, _ in board.lists for w in label if len(w) > 1} - {"not", "no", "never"}
     for offset, word in enumerate(words):
         if word and word not in _NEUTRAL and word not in allowed and word not in labels and singular(word) not in labels:
             c.position = base + offset
@@ -195,9 +210,9 @@ def clue(c: English, d: Discourse) -> Effect:
     board = _board(c, d)
     if c.end == "?":
         c.fail("begins a question")
-    words = [t.text.lower() for t in c.stream]
+    words = _words(c)
     formula = _between(c, words, board) or _relation(c, words, board) or _position(c, words, board) or _same(c, words, board)
-    c.position = len(words)
+    c.position = len(c.stream)
     return lambda: d.say(c.text(), formula)
 
 
