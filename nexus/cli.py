@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     add("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
         help="top_k, top_p, min_p or repetition_penalty; may be repeated")  # fmt: skip
     chat.set_defaults(run=_chat)
+    _add_reason(commands)
     return made
 
 
@@ -77,6 +78,33 @@ def _chat(arguments: argparse.Namespace) -> int:
     torch.set_flush_denormal(True)  # strong decays would end in denormal numbers, which are slow
     chat = ChatSession(load_release(folder), arguments.system, sampling, arguments.max_new_tokens)
     return converse(chat) if prompt is None else answer_once(chat, prompt.strip())
+
+
+def _add_reason(commands: Any) -> None:
+    example = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
+    reason = commands.add_parser("reason", help="answer a question in controlled English, with a proof",
+                                 epilog=f'for example: nexus reason "{example}"')  # fmt: skip
+    add = reason.add_argument
+    add("text", metavar="TEXT", help="sentences and a question; - reads them from stdin")
+    add("--json", action="store_true", help="print answer, formulas and proof as JSON")
+    add("--plot", metavar="FILE", type=Path, help="draw the proof into this picture")
+    add("--seconds", metavar="N", type=float, default=20.0, help="give up after this time (default: %(default)s)")
+    reason.set_defaults(run=_reason)
+
+
+def _reason(arguments: argparse.Namespace) -> int:
+    text = sys.stdin.read() if arguments.text == STDIN else arguments.text
+    if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
+        raise _Wrong(f"--plot: there is no folder {arguments.plot.parent}. cure: make it first")
+
+    from nexus.reasoning.reasoner import Reasoner
+
+    answers = Reasoner(seconds=arguments.seconds).ask_all(text)
+    for answer in answers:
+        print(answer.to_json() if arguments.json else answer)
+    if arguments.plot is not None:
+        answers[-1].draw(arguments.plot)
+    return 0
 
 
 def _release_folder(name: str) -> Path:
