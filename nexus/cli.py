@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     add("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
         help="top_k, top_p, min_p or repetition_penalty; may be repeated")  # fmt: skip
     chat.set_defaults(run=_chat)
+    _add_doctor_model(_doctors(commands))
     _add_reason(commands)
     return made
 
@@ -105,6 +106,36 @@ def _reason(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         answers[-1].draw(arguments.plot)
     return 0
+
+
+def _doctors(commands: Any) -> Any:
+    doctor = commands.add_parser("doctor", help="look for what is wrong")
+    return doctor.add_subparsers(title="patients", dest="patient", required=True, metavar="PATIENT")
+
+
+def _add_doctor_model(doctors: Any) -> None:
+    model = doctors.add_parser("model", help="probe a model: outputs, gradients, causality, compilation, time")
+    add = model.add_argument
+    add(
+        "folder", metavar="MODEL_DIR", nargs="?", help="a saved model or a release (default: a fresh one, see --preset)"
+    )
+    add("--preset", metavar="SIZE", default="tiny", help="tiny, small, base or large (default: %(default)s)")
+    add("--length", metavar="N", type=int, default=32, help="tokens to probe with (default: %(default)s)")
+    add("--no-compile", action="store_true", help="leave torch.compile out, which takes longest")
+    add("--json", action="store_true", help="print what was found as JSON")
+    model.set_defaults(run=_doctor_model)
+
+
+def _doctor_model(arguments: argparse.Namespace) -> int:
+    """Exit code 0 if all is well, 1 if the model is faulty."""
+    if arguments.length < 2:
+        raise _Wrong(f"--length: {arguments.length} is too short. cure: give 2 or more")
+    from nexus.core.diagnosis import diagnose, load_model, preset
+
+    model = load_model(arguments.folder) if arguments.folder else preset(arguments.preset)
+    found = diagnose(model, arguments.length, not arguments.no_compile)
+    print(found.to_json() if arguments.json else found)
+    return 0 if found.good else 1
 
 
 def _release_folder(name: str) -> Path:

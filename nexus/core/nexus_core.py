@@ -124,7 +124,7 @@ class NEXUSCore(NexusModule):
         refined, energy = self.energy(hidden, self._confidence)
         reasoned, proof = self.reasoner(hidden, return_proof=True)
         info = {"energy_info": energy.as_dict(), "refined": refined, "world": self.world_model(hidden)}
-        info |= {"reasoned": reasoned, "proof": proof, "causal_graph": self.causal.graph}
+        info |= {"reasoned": reasoned, "proof": proof, "causal_graph": self.causal.adjacency()}
         log.debug(
             "energy: %.1f steps a position; proof: %d steps", info["energy_info"]["iterations"], len(proof["steps"])
         )

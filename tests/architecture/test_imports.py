@@ -36,6 +36,7 @@ NEIGHBOURS = {  # on one row, and allowed all the same
     ("nexus.models.multimodal", "nexus.models.vision"),
     ("nexus.models.multimodal", "nexus.models.nlp"),
 }
+OPTIONAL = {"nexus.core.visualizer": {"matplotlib"}}  # inside functions; test_dependencies.py sees to that
 THIRD_PARTY = {"ground": {"torch", "safetensors"}, "nexus.catalog": set()}
 
 
@@ -95,9 +96,14 @@ def faults_of(source: str, module: str, is_package: bool = False) -> list[str]:
             other = room_of(target)
             if other and other != room and not _may(room, other):
                 found.append(f"{module}:{line} imports {target}: {room} must not know {other}")
-        elif room in THIRD_PARTY and top not in sys.stdlib_module_names | THIRD_PARTY[room]:
+        elif room in THIRD_PARTY and top not in _allowed(room, module):
             found.append(f"{module}:{line} imports {target}: {room} stands on {THIRD_PARTY[room] or 'nothing'} only")
     return found
+
+
+def _allowed(room: str, module: str) -> set[str]:
+    """Packages that a room stands on."""
+    return set(sys.stdlib_module_names) | THIRD_PARTY[room] | OPTIONAL.get(module, set())
 
 
 def _may(room: str | None, other: str) -> bool:
