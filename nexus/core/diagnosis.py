@@ -166,7 +166,7 @@ def _gradients(model: Language, ids: Tensor) -> Check:
     wanted = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     lacking = [name for name, p in wanted if p.grad is None or not bool(p.grad.any())]
     wild = [name for name, p in wanted if p.grad is not None and not bool(p.grad.isfinite().all())]
-    text = f"{len(wanted)} parameters, loss {float(total):.4g}"
+    text = f"{len(wanted)} parameters, loss {float(total.detach()):.4g}"
     text += "".join(
         f"; {word}: {', '.join(names[:5])}" for word, names in (("none for", lacking), ("NaN in", wild)) if names
     )

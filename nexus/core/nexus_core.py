@@ -198,7 +198,7 @@ class NEXUSCore(NexusModule):
             "energy": self._next_token(self.energy(still)[0], goals),
             "reasoner": self._next_token(self.reasoner(still), goals),
             "world": self.world_model.loss(still).total,
-            "causal": self.causal.loss(still),
+            "causal": self.causal.loss(still) + self._next_token(self.causal(still), goals),
         }
         if self.config.world_weight:
             losses["world"] = losses["world"] + self.config.world_weight * self.world_model.loss(hidden).total

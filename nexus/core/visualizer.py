@@ -141,7 +141,7 @@ class HierarchicalVisualizer:
             for step, axes in enumerate(axes_row):
                 axes.axis("off")
                 if step < len(row):
-                    axes.imshow(row[step], cmap="gray_r")
+                    axes.imshow(row[step].tolist(), cmap="gray_r")
             axes_row[0].set_title(name, fontsize=8, loc="left", color=INK)
         return self._finish(figure, "Roll-out", path)
 
@@ -170,7 +170,7 @@ class HierarchicalVisualizer:
         values = values[None] if values.dim() == 2 else values
         figure = _plain_figure(3.2 * len(values) + 0.6, 3.4)
         for head, axes in enumerate(figure.subplots(1, len(values), squeeze=False)[0]):
-            axes.imshow(values[head], cmap="viridis", aspect="auto", interpolation="nearest")
+            axes.imshow(values[head].tolist(), cmap="viridis", aspect="auto", interpolation="nearest")
             axes.set(xlabel=across, ylabel=down if head == 0 else "")
             if tokens:
                 axes.set_xticks(range(len(tokens)), tokens, rotation=60, fontsize=6, ha="right")

@@ -31,7 +31,8 @@ class WorldModelConfig(BaseConfig):
     """Sizes of a :class:`WorldModel`.
 
     Level l of ``n_levels`` predicts in strides of 2^l steps, each level up to ``prediction_horizon`` strides ahead.
-    ``d_action`` is the width of actions (0: none). ``ema`` is how much the target keeps of itself at an update.
+    ``d_action`` is the width of actions (0: none). ``ema`` is how much the target keeps of itself at an update; at 0 the
+    encoder is its own target and learns from both sides (LeJEPA), so that the regulariser alone holds off a collapse.
     """
 
     d_input: int = 256
@@ -72,7 +73,11 @@ class WorldLoss:
 
 
 def _mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width_in, hidden), nn.SiLU(), nn.Linear(hidden, width_out))
+    """Two layers that keep the spread of what goes in, so that fresh latents are not taken for collapsed ones."""
+    first, last = nn.Linear(width_in, hidden), nn.Linear(hidden, width_out)
+    nn.init.normal_(first.weight, std=width_in**-0.5)
+    nn.init.normal_(last.weight, std=1.7 * hidden**-0.5)  # SiLU leaves about a third of the square
+    return nn.Sequential(first, nn.SiLU(), last)
 
 
 class Encoder(nn.Module):
@@ -118,6 +123,9 @@ class WorldModel(NexusModule):
         self.predictors = nn.ModuleList(
             _mlp(c.d_latent + c.d_action, 2 * c.d_hidden, c.d_latent) for _ in range(c.n_levels)
         )
+        with torch.no_grad():
+            for predictor in self.predictors:
+                predictor[2].weight.mul_(0.1)  # type: ignore[union-attr, operator]  # at first nearly nothing moves
 
     @torch.no_grad()
     def update_target(self) -> None:
@@ -179,7 +187,7 @@ class WorldModel(NexusModule):
         self._check(x, actions)
         levels = self.encoder(x)
         with torch.no_grad():
-            goals = self.target(x)
+            goals = self.target(x) if self.config.ema else levels
         errors = [self._error(level, levels[level], goals[level], actions) for level in range(len(levels))]
         if not all(errors):
             raise ValueError(
