@@ -9,8 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from tests.promised import missing
-
 
 def _mind(**changes: Any) -> Any:
     from nexus.core.nexus_core import NEXUSConfig, NEXUSCore
@@ -160,7 +158,6 @@ def test_the_causal_engine_has_two_names_and_its_weights():
     assert model.causal is model.causal_engine
 
 
-@missing("nexus.core.causal (CausalInferenceEngine)")
 def test_a_graph_with_a_cycle_is_refused_in_the_promised_words():
     from nexus.core.causal import CausalInferenceEngine
 
