@@ -135,7 +135,7 @@ class WorldModel(NexusModule):
 
     def encode(self, x: Tensor, level: int = 0) -> Tensor:
         """Latents (B, T, d_latent) of observations ``x`` (B, T, ...) at a level."""
-        self._check(x, None)
+        self._check(x)
         return self.encoder(x)[level]
 
     def predict(self, state: Tensor, action: Tensor | None = None, level: int = 0) -> Tensor:
@@ -172,7 +172,8 @@ class WorldModel(NexusModule):
             ``latents`` and ``expected`` (B, T, d_latent): expected[t] is about t + 1; ``surprise`` (B, T): squared
             error of what was expected at t (0 for the first), known at t.
         """
-        self._check(x, actions)
+        self._check(x)
+        self._check_actions(actions)
         latents = self.encoder(x)[0]
         expected = self.predict(latents, actions)
         error = (expected[:, :-1] - self.target(x)[0][:, 1:]).square().mean(-1)
@@ -184,7 +185,8 @@ class WorldModel(NexusModule):
         Args:
             x: (B, T, ...), longer than one stride of the highest level. actions: (B, T, d_action), [t] leads to t + 1.
         """
-        self._check(x, actions)
+        self._check(x)
+        self._check_actions(actions)
         levels = self.encoder(x)
         with torch.no_grad():
             goals = self.target(x) if self.config.ema else levels
@@ -222,10 +224,9 @@ class WorldModel(NexusModule):
             variance_covariance(latents) if self.config.regulariser == "variance_covariance" else latents.new_zeros(())
         )
 
-    def _check(self, x: Tensor, actions: Tensor | None) -> None:
+    def _check(self, x: Tensor) -> None:
         if x.dim() < 3 or 0 in x.shape[:2]:
             raise ValueError(f"x: Expected (batch, time, ...) with something in it, got {tuple(x.shape)}")
-        self._check_actions(actions)
 
     def _check_actions(self, actions: Tensor | None) -> None:
         width = 0 if actions is None else actions.shape[-1]

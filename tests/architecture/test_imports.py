@@ -27,7 +27,7 @@ ROWS = [
     ["ground", "nexus.catalog"],
 ]
 ROW = {room: number for number, row in enumerate(ROWS) for room in row}
-GROUND = {f"nexus.core.{stem}" for stem in ("base", "config", "typecheck", "files", "mixins", "visualizer")}
+GROUND = {f"nexus.core.{stem}" for stem in ("base", "config", "typecheck", "files", "mixins", "visualizer", "shards")}
 # The mind as a whole speaks, so it stands above nexus.inference, which speaks with its parts; the parts stand below.
 MIND = {f"nexus.core.{stem}" for stem in ("nexus_core", "speech", "diagnosis")}
 NEIGHBOURS = {  # on one row, and allowed all the same

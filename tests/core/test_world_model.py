@@ -1,4 +1,4 @@
-"""The world model: what it predicts, how the target follows, when the alarm is raised, and that it learns to foresee."""
+"""The world model: what it predicts, how the target follows, when the alarm is raised; it learns to foresee."""
 
 from __future__ import annotations
 
