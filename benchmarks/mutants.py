@@ -1,13 +1,14 @@
 """Corrupted certificates: each mutant is known to be false, so a checker that accepts one is wrong.
 
-Falsity never rests on the checker: a claim is turned into its opposite (over premises that do not contradict each other),
-a premise without which the claim does not follow is taken away (z3 says so), a step states something else than before, a
-plan is found to fail by moving blocks about, a multiplier of a sum that cancels is changed.
+Falsity never rests on the checker: a claim is turned into its opposite (over premises that do not contradict each
+other), a premise without which the claim does not follow is taken away (z3 says so), a step states something else than
+before, a plan is found to fail by moving blocks about, a multiplier of a sum that cancels is changed.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 import re
 from collections.abc import Iterator
@@ -25,9 +26,14 @@ Mutant = tuple[str, Any, Claim, dict[str, Any]]
 def mutants(answer: Answer, rng: random.Random, count: int) -> Iterator[Mutant]:
     """``count`` mutants of a proved answer: how it was made, what is given, the claim, the certificate."""
     kind = answer.certificate["kind"]
-    makers = {"steps": (flipped, restated, rewired), "drup": (flipped_drup, shortened), "farkas": (flipped, remultiplied),
-              "models": (one_world, fact_gone, over_claimed), "closed": (flipped, atom_gone, atom_added),
-              "plan": (plan_cut, plan_shuffled)}[kind]  # fmt: skip
+    makers = {
+        "steps": (flipped, restated, rewired),
+        "drup": (flipped_drup, shortened),
+        "farkas": (flipped, remultiplied),
+        "models": (one_world, fact_gone, over_claimed),
+        "closed": (flipped, atom_gone, atom_added),
+        "plan": (plan_cut, plan_shuffled),
+    }[kind]
     made = attempts = 0
     while made < count and attempts < 5 * count:
         attempts += 1
@@ -88,7 +94,9 @@ def _noise(lemmas: list[list[int]], rng: random.Random, top: int) -> list[list[i
             place = rng.randrange(len(lemma))
             lemma[place] = rng.choice((-lemma[place], rng.randint(1, max(top, 1))))
     if rng.random() < 0.5:
-        made.insert(rng.randint(0, len(made)), rng.choice(([], [rng.randint(1, max(top, 1))], [-rng.randint(1, max(top, 1))])))
+        made.insert(
+            rng.randint(0, len(made)), rng.choice(([], [rng.randint(1, max(top, 1))], [-rng.randint(1, max(top, 1))]))
+        )
     return made
 
 
@@ -142,7 +150,11 @@ def fact_gone(answer: Answer, rng: random.Random) -> Any:
     world = certificate[rng.choice(("for", "against"))]
     facts = [to_data(a) for a in answer.given.axioms if isinstance(a, Atom)]
     if facts:
-        world["true"] = [a for a in world["true"] if a != rng.choice(facts)] if len(facts) == 1 else _without(world["true"], facts, rng)
+        world["true"] = (
+            [a for a in world["true"] if a != rng.choice(facts)]
+            if len(facts) == 1
+            else _without(world["true"], facts, rng)
+        )
     elif world["values"] and not answer.given.ranges:
         for entry in world["values"]:
             entry[1] = "7"  # all equal: no strict comparison holds
@@ -228,5 +240,5 @@ def moves_work(problem: Any, plan: list[str]) -> bool:
             hand = None
         else:
             return False
-    below = {upper: lower for tower in towers for lower, upper in zip(tower, tower[1:], strict=False)}
+    below = {upper: lower for tower in towers for lower, upper in itertools.pairwise(tower)}
     return all(below.get(str(a.args[0])) == str(a.args[1]) for a in problem.goal if a.name == "on")

@@ -3,9 +3,9 @@
     python benchmarks/reasoning.py                    everything (about 6 minutes on one core)
     python benchmarks/reasoning.py --scale 0.1        a tenth of it
 
-Own problems come from seeded generators that share nothing with parser or solvers; reasoning-gym's come from a frozen file.
-"Bare" is z3 (clingo for closed worlds, Fast Downward for plans) on the same formulas, without parser, proof and checker.
-Writes benchmarks/results/reasoning.json.
+Own problems come from seeded generators that share nothing with parser or solvers; reasoning-gym's come from a frozen
+file. "Bare" is z3 (clingo for closed worlds, Fast Downward for plans) on the same formulas, without parser, proof and
+checker. Writes benchmarks/results/reasoning.json.
 """
 
 from __future__ import annotations
@@ -35,8 +35,17 @@ from nexus.reasoning.reasoner import Reasoner
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "reasoning.json"
 GYM = ROOT / "tests" / "golden" / "reasoning_gym.json"
-SIZES = {"ontology": 600, "rulebase": 600, "zebra": 300, "blocksworld": 250, "mystery": 250, "islands": 300, "ages": 350,
-         "shelf": 250, "sums": 400}  # fmt: skip
+SIZES = {
+    "ontology": 600,
+    "rulebase": 600,
+    "zebra": 300,
+    "blocksworld": 250,
+    "mystery": 250,
+    "islands": 300,
+    "ages": 350,
+    "shelf": 250,
+    "sums": 400,
+}
 FD_SAMPLE = 20  # plans that Fast Downward is timed on: its start alone takes a third of a second
 
 
@@ -200,7 +209,9 @@ def gym_families(reasoner: Reasoner, scale: float) -> list[dict[str, Any]]:
 def agrees(item: dict[str, Any], answer: Answer) -> bool:
     """Whether the answer is the right one, each family in its own form."""
     if item["family"] == "knights_knaves":
-        parts = [{p.strip().replace(" an ", " a ") for p in t.split(",")} for t in (item["answer"], answer.text.lower())]
+        parts = [
+            {p.strip().replace(" an ", " a ") for p in t.split(",")} for t in (item["answer"], answer.text.lower())
+        ]
         return parts[0] == parts[1]
     if item["family"] == "syllogism":
         return (answer.verdict == "yes") == (item["answer"] == "yes")
@@ -216,7 +227,7 @@ def sudoku(grid: list[list[int]], solution: list[list[int]]) -> tuple[Theory, An
     axioms = [Compare("!=", cell[a], cell[b]) for a, b in sorted(pairs)]
     axioms += [Compare("=", cell[r, c], number(grid[r][c])) for r, c in cell if grid[r][c]]
     goal = conjunction(Compare("=", cell[r, c], number(solution[r][c])) for r, c in cell)
-    return Theory(tuple(axioms), ranges={q: (1, 4) for q in cell.values()}), goal
+    return Theory(tuple(axioms), ranges=dict.fromkeys(cell.values(), (1, 4))), goal
 
 
 # ---- the other claims -----------------------------------------------------------------------------------------------
@@ -259,8 +270,13 @@ def plans(answers: list[Answer], sample: int) -> dict[str, int]:
     """All plans by moving blocks about, a sample by unified-planning's validator."""
     blocks = [a for a in answers if any(x.name.startswith("pick up") for x in a.given.actions)]
     moved = sum(corrupt.moves_work(a.given, a.certificate["plan"]) for a in blocks)
-    validated = [validate(a.given, a.certificate["plan"]) for a in random.Random(0).sample(answers, min(sample, len(answers)))]
-    print(f"plans: {moved} of {len(blocks)} work with blocks; validator accepts {sum(validated)} of {len(validated)} (target: all)")
+    validated = [
+        validate(a.given, a.certificate["plan"]) for a in random.Random(0).sample(answers, min(sample, len(answers)))
+    ]
+    print(
+        f"plans: {moved} of {len(blocks)} work with blocks; "
+        f"validator accepts {sum(validated)} of {len(validated)} (target: all)"
+    )
     return {"blocks": len(blocks), "work": moved, "validated": sum(validated), "of": len(validated)}
 
 
@@ -272,7 +288,10 @@ def opinions(proved: dict[str, list[Answer]], count: int, seed: int) -> dict[str
     for answer in sample:
         agree["z3"] += smt.decide(answer.given, answer.claim.formula, Budget(30))[0] == "entailed"
         agree["cvc5"] += smt.second_opinion(answer.given, answer.claim.formula, Budget(30)) == "entailed"
-    print(f"second opinions on {len(sample)} proved claims: z3 agrees {agree['z3']}, cvc5 agrees {agree['cvc5']} (target: all)")
+    print(
+        f"second opinions on {len(sample)} proved claims: z3 agrees {agree['z3']}, "
+        f"cvc5 agrees {agree['cvc5']} (target: all)"
+    )
     return {"of": len(sample), **agree}
 
 
@@ -302,15 +321,14 @@ def mutants(proved: dict[str, list[Answer]], count: int, seed: int) -> dict[str,
 
 def table(rows: list[dict[str, Any]]) -> None:
     """One line a family."""
-    print(f"{'family':26}{'n':>6}{'parsed':>8}{'right':>8}{'proved':>8}{'wrong+proved':>14}{'ms':>8}{'ms 95%':>8}   bare: {'right':>10}{'ms':>8}")
+    heads = ("family", "n", "parsed", "right", "proved", "wrong proofs", "ms", "ms 95%", "bare right", "bare ms")
+    print("".join(f"{head:>{26 if not i else 13}}" for i, head in enumerate(heads)))
     for r in rows:
         understood = max(r["understood"], 1)
-        bare_right = f"{r['bare_right']}/{r['bare_of']}" if r["bare_of"] else "-"
-        print(
-            f"{r['family']:26}{r['problems']:6}{r['understood'] / r['problems']:8.3f}{r['right'] / understood:8.3f}"
-            f"{r['proved'] / understood:8.3f}{r['wrong_proved']:14}{r['ms'] or 0:8.1f}{r.get('ms_95') or 0:8.1f}         "
-            f"{bare_right:>10}{r['bare_ms'] or 0:8.1f}"
-        )
+        shares = (r["understood"] / r["problems"], r["right"] / understood, r["proved"] / understood)
+        cells = [r["family"], r["problems"], *(f"{share:.3f}" for share in shares), r["wrong_proved"], r["ms"]]
+        cells += [r.get("ms_95"), f"{r['bare_right']}/{r['bare_of']}" if r["bare_of"] else "-", r["bare_ms"] or "-"]
+        print("".join(f"{cell!s:>{26 if not i else 13}}" for i, cell in enumerate(cells)))
 
 
 def summary(rows: list[dict[str, Any]]) -> None:
@@ -318,12 +336,18 @@ def summary(rows: list[dict[str, Any]]) -> None:
     total = {k: sum(r[k] for r in rows) for k in ("problems", "understood", "right", "proved", "wrong_proved")}
     own = [r for r in rows if not r["family"].startswith("gym")]
     parsed = sum(r["understood"] for r in own) / sum(r["problems"] for r in own)
-    print(f"problems {total['problems']} (target >= 3,000); wrong answers labelled proved {total['wrong_proved']} (target 0)")
-    print(f"in-grammar text understood {parsed:.4f} (target >= 0.95); right {total['right'] / total['understood']:.4f}, "
-          f"proved {total['proved'] / total['understood']:.4f} of what was understood")  # fmt: skip
+    print(
+        f"problems {total['problems']} (target >= 3,000); "
+        f"wrong answers labelled proved {total['wrong_proved']} (target 0)"
+    )
+    print(f"in-grammar text understood {parsed:.4f} (target >= 0.95)")
+    shares = [total[key] / total["understood"] for key in ("right", "proved")]
+    print(f"of what was understood: right {shares[0]:.4f}, proved {shares[1]:.4f}")
     labels = [r for r in rows if "label_right" in r]
     for r in labels:
-        print(f"{r['family']}: the package's own labels agree in {r['label_right']} of {r['understood']} (see the page)")
+        print(
+            f"{r['family']}: the package's own labels agree in {r['label_right']} of {r['understood']} (see the page)"
+        )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from nexus.reasoning.derivation import Derivation, is_literal
 from nexus.reasoning.formulas import (
     THING,
     And,
-    Atom,
     Exists,
     Forall,
     Formula,
@@ -206,7 +205,7 @@ def _match(pattern: Formula, fact: Formula, binding: Binding) -> Binding | None:
 
 
 def prove(theory: Theory, goal: Formula, budget: Budget) -> dict[str, Any] | None:
-    """A certificate that the theory entails the goal, by forward chaining or by one indirect proof; None if not found."""
+    """A certificate that the theory entails the goal, by forward chaining or indirectly; None if not found."""
     return _direct(theory, goal, budget) or _indirect(theory, goal, budget)
 
 

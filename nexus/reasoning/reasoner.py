@@ -77,7 +77,9 @@ class Reasoner:
         """
         reading = parse(text)
         if len(reading.queries) != 1:
-            place = SyntaxFault(_last_token(text), f"ends a text with {len(reading.queries)} questions", "ask one, or use ask_all")
+            place = SyntaxFault(
+                _last_token(text), f"ends a text with {len(reading.queries)} questions", "ask one, or use ask_all"
+            )
             raise NotUnderstood([place])
         return self.answer(reading, reading.queries[0])
 
@@ -178,7 +180,9 @@ class Reasoner:
 
     def _arithmetic(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
         shown = Compare("<", Num(Fraction(0)), Num(Fraction(0))) if goal == FALSE else goal
-        certificate = arithmetic.farkas(theory, shown, budget) if all(isinstance(a, Compare) for a in theory.axioms) else None
+        certificate = (
+            arithmetic.farkas(theory, shown, budget) if all(isinstance(a, Compare) for a in theory.axioms) else None
+        )
         if certificate is not None:
             return Found("yes", "farkas", Claim("entails", shown), certificate)
         return self._attested(theory, goal, budget)
@@ -202,7 +206,9 @@ class Reasoner:
 
         names = tuple(individuals([*theory.axioms, goal])) or ("_",)
         holds = evaluate(goal, World(model, {}, {THING: names, **theory.sorts}))
-        return Found("yes" if holds else "no", "datalog", Claim("entails", goal if holds else negation(goal)), certificate)
+        return Found(
+            "yes" if holds else "no", "datalog", Claim("entails", goal if holds else negation(goal)), certificate
+        )
 
     def _value(self, theory: Theory, query: Query, budget: Budget) -> Found:
         """How much is it: a world tells the only possible value, and the value is then proved."""
@@ -249,7 +255,7 @@ class Reasoner:
     def _possible(
         self, theory: Theory, candidates: dict[str, Formula], budget: Budget
     ) -> tuple[dict[str, Formula], bool]:
-        """The candidates that hold in one world of the theory, and True; all of them if there is no world to look at."""
+        """The candidates that hold in one world of the theory, and True; all of them if there is no such world."""
         if theory.closed:
             return candidates, False
         world = self._engine(theory, conjunction(candidates.values()))(theory, FALSE, budget)

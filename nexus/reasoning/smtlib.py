@@ -1,6 +1,7 @@
 """SMT-LIB 2.6: the writer for any theory, and a reader for quantifier-free problems and the writer's own output.
 
-Names and propositions keep their spelling between bars. A quantity becomes a constant, Int if it has a range, else Real.
+Names and propositions keep their spelling between bars. A quantity becomes a constant, Int if it has a range, else
+Real.
 """
 
 from __future__ import annotations

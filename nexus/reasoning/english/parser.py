@@ -70,7 +70,9 @@ _ON_A_BOARD = (puzzles.filler, puzzles.header, puzzles.values, puzzles.clue, puz
 def _finished(d: Discourse, last: Token) -> Reading:
     planned = planning.problem(d)
     if "scene" in d.memory and (planned is None or d.axioms):
-        problem = "ends a text of actions and facts " + ("without a goal" if planned is None else "with other sentences")
+        problem = "ends a text of actions and facts " + (
+            "without a goal" if planned is None else "with other sentences"
+        )
         raise NotUnderstood([SyntaxFault(last, problem, "say: The goal is that ..., and nothing of another kind")])
     candidates = [q for q in d.queries if q.kind == "which" and q.formula is not None]
     for query in candidates:  # "who is red": anyone whose name has been mentioned

@@ -55,7 +55,7 @@ class NotUnderstood(ValueError):
 
 
 def sentences(text: str) -> list[list[Token]]:
-    """The sentences of a text, each with its end sign if it has one; numbers and dashes that open a line are dropped."""
+    """The sentences of a text, each with its end sign if it has one, without numbers and dashes that open a line."""
     pieces, line, start = [], 1, 0
     for match in _PIECE.finditer(text):
         newlines = text.count("\n", start, match.start())

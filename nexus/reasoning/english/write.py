@@ -23,7 +23,14 @@ from nexus.reasoning.formulas import (
     Var,
 )
 
-_OPS = {"=": "equals", "!=": "differs from", "<": "is less than", "<=": "is at most", ">": "is more than", ">=": "is at least"}
+_OPS = {
+    "=": "equals",
+    "!=": "differs from",
+    "<": "is less than",
+    "<=": "is at most",
+    ">": "is more than",
+    ">=": "is at least",
+}
 
 
 def say(formula: Formula, phrases: Mapping[str, str]) -> str:
