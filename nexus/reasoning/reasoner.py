@@ -26,6 +26,7 @@ from nexus.reasoning.formulas import (
     Num,
     Planning,
     Theory,
+    Truth,
     conjunction,
     disjunction,
     from_data,
@@ -165,27 +166,28 @@ class Reasoner:
         return self._arithmetic if loose else self._logic
 
     def _logic(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
-        """Short readable steps if there are any, else a refutation by SAT; ``open`` comes with a world against it."""
-        claim = Claim("entails", goal)
-        certificate = horn.contradiction(theory, budget) if goal == FALSE else None
-        if not theory.ranges and goal != FALSE:
-            certificate = horn.prove(theory, goal, budget)
-        if certificate is not None:
-            return Found("yes", "horn", claim, certificate)
+        """SAT decides; if the goal follows, Horn steps are looked for, which read better than its refutation."""
         try:
             entailed, found = sat.solve(theory, goal, budget)
         except NotClausal:
+            steps = horn.prove(theory, goal, budget)
+            if steps is not None:
+                return Found("yes", "horn", Claim("entails", goal), steps)
             return self._attested(theory, goal, budget)
-        return Found("yes", "sat", claim, found) if entailed else Found("open", "sat", None, found)
+        if not entailed:
+            return Found("open", "sat", None, found)
+        steps = None if theory.ranges else horn.prove(theory, goal, budget)
+        return Found("yes", "horn" if steps else "sat", Claim("entails", goal), steps or found)
 
     def _arithmetic(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
-        shown = Compare("<", Num(Fraction(0)), Num(Fraction(0))) if goal == FALSE else goal
-        certificate = (
-            arithmetic.farkas(theory, shown, budget) if all(isinstance(a, Compare) for a in theory.axioms) else None
-        )
-        if certificate is not None:
-            return Found("yes", "farkas", Claim("entails", shown), certificate)
-        return self._attested(theory, goal, budget)
+        """z3 decides; if the goal follows, multipliers are looked for."""
+        said = self._attested(theory, goal, budget)
+        if said.verdict == "yes" and all(isinstance(a, Compare) for a in theory.axioms):
+            shown = Compare("<", Num(Fraction(0)), Num(Fraction(0))) if goal == FALSE else goal
+            certificate = arithmetic.farkas(theory, shown, budget)
+            if certificate is not None:
+                return Found("yes", "farkas", Claim("entails", shown), certificate)
+        return said
 
     def _attested(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
         """z3's word, and cvc5's beside it; if they differ nothing is said."""
@@ -193,7 +195,8 @@ class Reasoner:
         if verdict == "gave up":
             return Found("none", "z3", text="No answer", reason="z3 gave up within the limits; give a larger seconds=")
         reason = f"z3 says {verdict}"
-        if self.second_opinion and world is None:
+        provable = all(isinstance(a, Compare) for a in theory.axioms) and isinstance(goal, Compare | Truth)
+        if self.second_opinion and world is None and not provable:
             other = smt.second_opinion(theory, goal, budget)
             reason += f", cvc5 says {other}"
             if other not in (verdict, "gave up"):
@@ -222,7 +225,7 @@ class Reasoner:
         for unknown in quantities([Compare("=", query.term, query.term)]):
             values.setdefault(unknown, Fraction(0))
         value = value_of(query.term, World(set(), values, {}))
-        found = self.decide(theory, Compare("=", query.term, Num(value)), budget)
+        found = self.decide(theory, Compare("=", query.term, Num(value)), budget, consistent=True)
         if found.verdict == "yes":
             found.verdict, found.text = "value", str(value)
         return found
