@@ -377,6 +377,8 @@ def from_data(data: Any) -> Any:
     Raises:
         ValueError: the data is not a formula or term.
     """
+    if not isinstance(data, list | tuple) or not data:
+        raise ValueError(f"{data!r} is not a stored formula; write it with to_data")
     try:
         kind, *rest = data
         if kind == "num":

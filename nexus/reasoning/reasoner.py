@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -33,6 +33,7 @@ from nexus.reasoning.formulas import (
     negation,
     quantities,
 )
+from nexus.reasoning.front import Front
 from nexus.reasoning.reading import SyntaxFault
 from nexus.reasoning.semantics import World, evaluate, value_of
 
@@ -56,17 +57,24 @@ class Reasoner:
         seconds, megabytes: what one question may cost.
         planner: ``own``, or ``fast-downward`` (extra ``planners``).
         second_opinion: ask cvc5 as well wherever only z3's word stands behind an answer.
+        front: a language model that may put text outside of the grammar into its words. What it makes of the text is
+            shown, and an answer that rests on it is "attested" at best: the proof is about the model's reading.
     """
 
     def __init__(
-        self, seconds: float = 20.0, megabytes: float = 2_048.0, planner: str = "own", second_opinion: bool = True
+        self,
+        seconds: float = 20.0,
+        megabytes: float = 2_048.0,
+        planner: str = "own",
+        second_opinion: bool = True,
+        front: Front | None = None,
     ) -> None:
         if planner not in ("own", "fast-downward"):
             raise ValueError(f"planner = {planner!r} is not known; give 'own' or 'fast-downward'")
         if not seconds > 0 or not megabytes > 0:
             raise ValueError(f"seconds = {seconds}, megabytes = {megabytes}: both must be above 0; give larger ones")
         self.seconds, self.megabytes = seconds, megabytes
-        self.planner, self.second_opinion = planner, second_opinion
+        self.planner, self.second_opinion, self.front = planner, second_opinion, front
 
     # ---- doors ------------------------------------------------------------------------------------------------------
 
@@ -76,18 +84,36 @@ class Reasoner:
         Raises:
             NotUnderstood: with line, token and cure, if any sentence is outside of the grammar. Nothing is guessed.
         """
-        reading = parse(text)
+        reading, translated = self._read(text)
         if len(reading.queries) != 1:
             place = SyntaxFault(
                 _last_token(text), f"ends a text with {len(reading.queries)} questions", "ask one, or use ask_all"
             )
             raise NotUnderstood([place])
-        return self.answer(reading, reading.queries[0])
+        return self._labelled(self.answer(reading, reading.queries[0]), translated)
 
     def ask_all(self, text: str) -> list[Answer]:
         """Answer all questions of a text."""
-        reading = parse(text)
-        return [self.answer(reading, query) for query in reading.queries]
+        reading, translated = self._read(text)
+        return [self._labelled(self.answer(reading, query), translated) for query in reading.queries]
+
+    def _read(self, text: str) -> tuple[Reading, str]:
+        """The text as formulas, and the words of the language model if it had to be asked."""
+        try:
+            return parse(text), ""
+        except NotUnderstood as error:
+            if self.front is None:
+                raise
+            translated = self.front.translate(text, error)
+            return parse(translated), translated
+
+    def _labelled(self, answer: Answer, translated: str) -> Answer:
+        """What a model has read is never "proved" of the text, and its reading is shown."""
+        if not translated:
+            return answer
+        status = "attested" if answer.proved else answer.status
+        reason = f"{answer.reason}; the proof is about a language model's reading of the text: {translated}"
+        return replace(answer, status=status, reason=reason, translated=translated)
 
     def prove(self, theory: Theory, goal: Formula) -> Answer:
         """Does the goal follow, does its negation, or neither?"""

@@ -41,6 +41,7 @@ def second_opinion(theory: Theory, goal: Formula, budget: Budget) -> str:
         import cvc5
     solver = cvc5.Solver()
     solver.setOption("tlimit-per", str(max(1, int(budget.left * 1000))))
+    solver.setOption("full-saturate-quant", "true")  # it would rather give up on quantifiers than try instances
     parser = cvc5.InputParser(solver)
     parser.setStringInput(cvc5.InputLanguage.SMT_LIB_2_6, write_smtlib(theory, goal), "question")
     symbols = parser.getSymbolManager()

@@ -2,6 +2,7 @@
 
 import ast
 import random
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -67,8 +68,7 @@ def test_it_is_short_and_imports_no_solver():
                     assert name.startswith("nexus.reasoning."), name
                     waiting += [part] if (part := name.split(".")[2]) not in seen else []
                 else:
-                    assert name.split(".")[0] in {"__future__", "ast", "bisect", "collections", "dataclasses", "fractions",
-                                                  "itertools", "operator", "typing"}, name  # fmt: skip
+                    assert name.split(".")[0] in sys.stdlib_module_names, name
     assert seen == {"checker", "clauses", "formulas", "semantics"}
 
 
@@ -295,8 +295,8 @@ def test_closed_worlds():
 
 def test_an_atom_does_not_support_itself():
     theory = Theory((Implies(P, Q), Implies(Q, P)), closed=True)
-    circle = {"kind": "closed", "strata": {"p": 0, "q": 0},
-              "model": [{"atom": to_data(P), "rule": 1, "with": {}}, {"atom": to_data(Q), "rule": 0, "with": {}}]}  # fmt: skip
+    model = [{"atom": to_data(P), "rule": 1, "with": {}}, {"atom": to_data(Q), "rule": 0, "with": {}}]
+    circle = {"kind": "closed", "strata": {"p": 0, "q": 0}, "model": model}
     assert not check(theory, Claim("entails", P), circle)[0]
     assert check(theory, Claim("entails", Not(P)), {**circle, "model": []})[0]
 
@@ -348,10 +348,18 @@ def test_no_data_whatever_proves_what_is_false_or_raises(kind, one, two, three):
         assert check(theory, claim, made)[0] is False
 
 
-@pytest.mark.parametrize("theory", [
-    Theory((Atom("cat", (Num(Fraction(1)),)),)), Theory((unary("cat"),)), Theory((Forall("x", unary("cat"), "nowhere"),)),
-    Theory((Compare("<", TOM, ANN),)), Theory((Compare("=", TOM, number(1)),)), Theory((unary("cat", TOM), Atom("cat"))),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "theory",
+    [
+        Theory((Atom("cat", (Num(Fraction(1)),)),)),
+        Theory((unary("cat"),)),
+        Theory((Forall("x", unary("cat"), "nowhere"),)),
+        Theory((Compare("<", TOM, ANN),)),
+        Theory((Compare("=", TOM, number(1)),)),
+        Theory((unary("cat", TOM), Atom("cat"))),
+    ],
+    ids=str,
+)
 def test_an_ill_typed_theory_proves_nothing(theory):
     assert not check(theory, Claim("entails", FALSE), {"kind": "drup", "lemmas": []})[0]
     assert not check(theory, Claim("entails", P), {"kind": "models", "for": world(), "against": world()})[0]

@@ -161,7 +161,8 @@ def test_pddl_is_read_planned_checked_and_written():
         (read_smtlib, "(assert (and p q)", "opens a list that is not closed"),
         (read_smtlib, "(assert p)", r"line 1, column 9: 'p' is not declared as Bool. cure: \(declare-const p Bool\)"),
         (read_smtlib, "(push 1)", "'push' is no command that is understood"),
-        (read_smtlib, "p)", "stands outside of a command"),
+        (read_smtlib, "p", "stands outside of a command"),
+        (read_smtlib, "p)", "'\\)' closes no list"),
         (read_smtlib, "(declare-const x Real)(assert (< x (sin x)))", "'sin' is no quantity"),
     ],
 )

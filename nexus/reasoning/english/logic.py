@@ -177,6 +177,7 @@ class Logic:
                 return True  # "cats like the dog": the verb has no s
             if not (is_open(word) or word in (",",) or word.lower() == "and"):
                 return False
+        self.c.unfinished |= len(words) < 6
         return False
 
     def kind(self) -> Formula:

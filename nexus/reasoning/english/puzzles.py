@@ -164,6 +164,7 @@ def _values(c: English, size: int) -> list[tuple[str, ...]]:
             c.take()
         else:
             values[-1] = (*values[-1], c.take().text.lower())
+    c.unfinished = len(values) <= size
     if len(values) != size or not all(values):
         c.position -= 1
         c.fail(f"ends a list of {len(values)} values for {size} places", f"list {size} values, parted by commas")
@@ -269,11 +270,34 @@ def clue(c: English, d: Discourse) -> Effect:
     if c.end == "?":
         c.fail("begins a question")
     words = _words(c)
+    c.unfinished = _clue_words(board) >= set(words)
     formula = (
         _between(c, words, board) or _relation(c, words, board) or _position(c, words, board) or _same(c, words, board)
     )
     c.position = len(c.stream)
     return lambda: d.say(c.text(), formula)
+
+
+def _clue_words(board: Board) -> set[str]:
+    """All words that a clue may be made of."""
+    known = {
+        "there",
+        "is",
+        "are",
+        "not",
+        "does",
+        "between",
+        "and",
+        "house",
+        "houses",
+        "in",
+        "the",
+        "first",
+        "one",
+        "two",
+    }
+    known |= {w for _, *phrases in _RELATIONS for p in phrases for w in p.split()} | _NEUTRAL | set(ORDINALS)
+    return known | {w for value in board.values() for w in value} | {"last", "middle", "leftmost", "rightmost", "from"}
 
 
 def _between(c: English, words: list[str], board: Board) -> Formula | None:
@@ -285,6 +309,8 @@ def _between(c: English, words: list[str], board: Board) -> Formula | None:
         c.fail("is no number of places", "write: there is one house between A and B")
         raise AssertionError
     c.need("between")
+    if "and" not in words[c.position :]:
+        c.fail("begins a phrase without 'and'", "write: between A and B")
     middle = len(words) - 1 - words[::-1].index("and")
     first = _one(c, words[c.position : middle], c.position, board)
     second = _one(c, words[middle + 1 :], middle + 1, board)
