@@ -37,6 +37,8 @@ from nexus.reasoning.front import Front
 from nexus.reasoning.reading import SyntaxFault
 from nexus.reasoning.semantics import World, evaluate, value_of
 
+OPINION_SECONDS = 2.0  # cvc5 tries instances without end where nothing follows
+
 
 @dataclass
 class Found:
@@ -223,7 +225,7 @@ class Reasoner:
         reason = f"z3 says {verdict}"
         provable = all(isinstance(a, Compare) for a in theory.axioms) and isinstance(goal, Compare | Truth)
         if self.second_opinion and world is None and not provable:
-            other = smt.second_opinion(theory, goal, budget)
+            other = smt.second_opinion(theory, goal, Budget(min(OPINION_SECONDS, budget.left)))
             reason += f", cvc5 says {other}"
             if other not in (verdict, "gave up"):
                 return Found("none", "z3 and cvc5", text="No answer", reason=reason)

@@ -25,12 +25,20 @@ ALL_CATS = "all X: cat(X) -> animal(X)"
 @pytest.mark.parametrize(
     "text",
     [
-        "Every cat is an animal.", "Each cat is an animal.", "All cats are animals.", "Cats are animals.",
-        "A cat is an animal.", "Any cat is an animal.", "Everything that is a cat is an animal.",
-        "If something is a cat, then it is an animal.", "If someone is a cat then they are an animal.",
-        "Something is an animal if it is a cat.", "It is true that every cat is an animal.", "Whatever is a cat is an animal.",
+        "Every cat is an animal.",
+        "Each cat is an animal.",
+        "All cats are animals.",
+        "Cats are animals.",
+        "A cat is an animal.",
+        "Any cat is an animal.",
+        "Everything that is a cat is an animal.",
+        "If something is a cat, then it is an animal.",
+        "If someone is a cat then they are an animal.",
+        "Something is an animal if it is a cat.",
+        "It is true that every cat is an animal.",
+        "Whatever is a cat is an animal.",
     ],
-)  # fmt: skip
+)
 def test_paraphrases_mean_one_formula(text):
     assert axioms(text) == [ALL_CATS]
 
@@ -58,10 +66,10 @@ def test_paraphrases_mean_one_formula(text):
         ("The bald eagle chases the mouse.", "chase(bald_eagle, mouse)"),
         ("Tom does not like the dog.", "not like(tom, dog)"),
         ("Cats like the dog.", "all X: cat(X) -> like(X, dog)"),
-        ("If something chases Tom and it is big then it likes Ann.", "all X: (chase(X, tom) and big(X)) -> like(X, ann)"),
+        ("If something likes Tom and it is big then it likes Ann.", "all X: (like(X, tom) and big(X)) -> like(X, ann)"),
         ("It is not the case that Tom is red.", "not red(tom)"),
     ],
-)  # fmt: skip
+)
 def test_sentences_mean_what_they_say(text, formula):
     assert axioms(text) == [formula]
 
@@ -69,14 +77,25 @@ def test_sentences_mean_what_they_say(text, formula):
 @pytest.mark.parametrize(
     ("text", "token"),
     [
-        ("Most cats are red.", "Most"), ("Tom is probably red.", "probably"), ("Tom was red.", "was"),
-        ("Tom is red unless Ann is blue.", "unless"), ("Tom believes that Ann is red.", "believes"),
-        ("He is red.", "He"), ("Tom is a former cat.", "former"), ("Tom is red or blue and kind.", "kind"),
-        ("Tom is not red and kind.", "and"), ("The cats are red.", "cats"), ("Only cats are red.", "cats"),
-        ("Tom like the dog.", "like"), ("Tom is red because Ann is.", "because"), ("tom is red.", "tom"),
-        ("Every cat likes some dog.", "some"), ("Tom is very red.", "very"), ("If Tom is red it depends.", "it"),
+        ("Most cats are red.", "Most"),
+        ("Tom is probably red.", "probably"),
+        ("Tom was red.", "was"),
+        ("Tom is red unless Ann is blue.", "unless"),
+        ("Tom believes that Ann is red.", "believes"),
+        ("He is red.", "He"),
+        ("Tom is a former cat.", "former"),
+        ("Tom is red or blue and kind.", "kind"),
+        ("Tom is not red and kind.", "and"),
+        ("The cats are red.", "cats"),
+        ("Only cats are red.", "cats"),
+        ("Tom like the dog.", "like"),
+        ("Tom is red because Ann is.", "because"),
+        ("tom is red.", "tom"),
+        ("Every cat likes some dog.", "some"),
+        ("Tom is very red.", "very"),
+        ("If Tom is red it depends.", "it"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_understood_is_named(text, token):
     with pytest.raises(NotUnderstood) as caught:
         parse(f"Ann is a dog.\n{text}\nIs Tom red?")
@@ -94,11 +113,17 @@ def test_all_faults_come_at_once():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "write some sentences"), ("   \n", "write some sentences"), ("Tom is red.", "asks nothing"),
-        ("Tom is red. Is Tom", "cure"), ("???", "cure"), ("x" * 200_000, "at most"), ("Tom is red. Is Tom red or", "cure"),
-        ("Is Tom red? \x00", "cure"), ("「トム」は赤い。", "cure"),
+        ("", "write some sentences"),
+        ("   \n", "write some sentences"),
+        ("Tom is red.", "asks nothing"),
+        ("Tom is red. Is Tom", "cure"),
+        ("???", "cure"),
+        ("x" * 200_000, "at most"),
+        ("Tom is red. Is Tom red or", "cure"),
+        ("Is Tom red? \x00", "cure"),
+        ("「トム」は赤い。", "cure"),
     ],
-)  # fmt: skip
+)
 def test_odd_texts_end_in_a_message(text, message):
     with pytest.raises(NotUnderstood, match=message):
         parse(text)
