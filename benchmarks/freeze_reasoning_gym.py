@@ -3,8 +3,8 @@
     python -m venv /tmp/gym && /tmp/gym/bin/pip install reasoning-gym==0.1.25
     /tmp/gym/bin/python benchmarks/freeze_reasoning_gym.py
 
-It runs in an environment of its own, since the package pins a dozen others. Only the problems' own sentences are kept: how
-the answer is to be formatted is left out, and the question is put in one of the forms that the grammar knows.
+It runs in an environment of its own, since the package pins a dozen others. Only the problems' own sentences are kept:
+how the answer is to be formatted is left out, and the question is put in one of the forms that the grammar knows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def syllogism(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def follows(sentences: list[str], existing: bool) -> str:
-    """Whether the last sentence follows, by trying all 256 ways in which the eight regions of three kinds can be inhabited.
+    """Whether the last sentence follows, by trying all 256 ways to inhabit the regions of three kinds.
 
     ``existing`` reads every kind as inhabited (existential import), which the package's labels seem to do at times.
     """
@@ -69,7 +69,10 @@ def _holds(sentence: tuple[str, ...], world: list[dict[str, bool]]) -> bool:
 
 def knights(item: dict[str, Any]) -> dict[str, Any]:
     """Without the bracket that says how to format the answer."""
-    return {"text": item["question"].split("(Format")[0].strip(), "answer": item["answer"].rstrip(".").replace(", and", ",").lower()}
+    return {
+        "text": item["question"].split("(Format")[0].strip(),
+        "answer": item["answer"].rstrip(".").replace(", and", ",").lower(),
+    }
 
 
 def zebra(item: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_WHERE = {"Reasoner": "reasoner", "Answer": "answer", "NotUnderstood": "english.text", "check": "checker", "Claim": "checker",
-          "Theory": "formulas", "Planning": "formulas"}  # fmt: skip
+_WHERE = {
+    "Reasoner": "reasoner",
+    "Answer": "answer",
+    "NotUnderstood": "english.text",
+    "check": "checker",
+    "Claim": "checker",
+    "Theory": "formulas",
+    "Planning": "formulas",
+}
 __all__ = ["Answer", "Claim", "NotUnderstood", "Planning", "Reasoner", "Theory", "check"]
 
 

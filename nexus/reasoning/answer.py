@@ -49,9 +49,11 @@ class Answer:
     sources: list[str] = field(default_factory=list)
     phrases: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    translated: str = ""
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.text}  [{self.status}]", *self.proof_lines()])
+        read = [f"  read by a language model as: {self.translated}"] if self.translated else []
+        return "\n".join([f"{self.text}  [{self.status}]", *read, *self.proof_lines()])
 
     @property
     def proved(self) -> bool:

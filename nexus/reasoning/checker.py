@@ -1,19 +1,18 @@
 """The independent checker: says whether a certificate proves a claim, and imports no solver.
 
-The one idea: whoever found the answer, this file alone decides whether it may be called "proved". It is short enough to
-be read whole. It computes every conclusion itself from the axioms; what a certificate merely states is compared.
+The one idea: whoever found the answer, this file alone decides whether it may be called "proved". It computes every
+conclusion itself from the axioms; what a certificate merely states is compared.
 A certificate is plain data (dicts, lists, strings, numbers). Kinds, and what they can prove of a claim:
 
     steps    natural deduction and Horn steps (Gentzen 1935)                          entails
     drup     clauses that unit propagation confirms one by one (Goldberg, Novikov 2003) entails
     farkas   non-negative multiples of inequalities that add up to 0 < 0 (Farkas 1902)  entails
     models   one world for the claim and one against it, by evaluation                unknown
-    world    a world in which all axioms hold, by evaluation                          satisfiable
     closed   the perfect model of a stratified program (Apt, Blair, Walker 1988)      entails, in closed worlds
     plan     simulation from the start                                                plan
 
-`check` never raises for a bad certificate: it answers False and why. Ground instances and skolem names only ever follow
-from what is given, so "entails" is sound; "unknown" rests on worlds that are evaluated whole, so it is sound too.
+`check` never raises for a bad certificate: it answers False and why. Instances and new names only ever follow from what
+is given, so "entails" is sound; "unknown" rests on worlds that are evaluated whole.
 """
 
 from __future__ import annotations
@@ -28,6 +27,8 @@ from typing import Any
 from nexus.reasoning.clauses import NotClausal, clauses_of
 from nexus.reasoning.formulas import (
     FALSE,
+    OPPOSITE,
+    THING,
     And,
     Atom,
     Compare,
@@ -40,12 +41,14 @@ from nexus.reasoning.formulas import (
     Not,
     Or,
     Planning,
-    THING,
     Sym,
     Theory,
     Truth,
     from_data,
     individuals,
+    parts_of,
+    rule_parts,
+    signature_faults,
     substitute,
 )
 from nexus.reasoning.semantics import World, evaluate, linear
@@ -55,9 +58,12 @@ class Refused(Exception):
     """A certificate that does not prove its claim, and why."""
 
 
+_PROVES = {"entails": ("steps", "drup", "farkas", "closed"), "unknown": ("models",), "plan": ("plan",)}
+
+
 @dataclass(frozen=True)
 class Claim:
-    """What is to be proved of a theory: ``entails`` the formula, leaves it ``unknown``, is ``satisfiable``."""
+    """What is to be proved: a theory ``entails`` the formula or leaves it ``unknown``; ``plan``: the plan works."""
 
     kind: str
     formula: Formula = FALSE
@@ -66,14 +72,14 @@ class Claim:
 def check(given: Theory | Planning, claim: Claim, certificate: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether the certificate proves the claim, and the reason if not."""
     try:
-        allowed = {"entails": ("steps", "drup", "farkas", "closed"), "unknown": ("models",), "satisfiable": ("world",),
-                   "plan": ("plan",)}  # fmt: skip
         kind = certificate["kind"]
-        _need(kind in allowed.get(claim.kind, ()), f"{kind} cannot prove {claim.kind}")
+        _need(kind in _PROVES.get(claim.kind, ()), f"{kind} cannot prove {claim.kind}")
         if isinstance(given, Planning):
             _need(kind == "plan", "a planning problem needs a plan")
             _plan(given, certificate)
         else:
+            faults = signature_faults(given, claim.formula)
+            _need(not faults, "; ".join(faults))
             _need(given.closed == (kind == "closed"), "closed worlds need certificates of kind closed, and only they")
             _KINDS[kind](given, claim.formula, certificate)
     except (Refused, NotClausal) as error:
@@ -88,7 +94,7 @@ def _need(condition: bool, reason: str) -> None:
         raise Refused(reason)
 
 
-# ---- natural deduction: each step yields (open assumptions, formula) --------------------------------------------------
+# ---- natural deduction: each step yields (open assumptions, formula) ------------------------------------------------
 
 Sequent = tuple[frozenset[Formula], Formula]
 
@@ -114,16 +120,14 @@ def _infer(theory: Theory, goal: Formula, by: str, above: list[Sequent], extra: 
         case "axiom", [], int(i) if 0 <= i < len(theory.axioms):
             return opened, theory.axioms[i]
         case "assume", [], _:
-            formula = from_data(extra)
-            return frozenset([formula]), formula
+            return frozenset([from_data(extra)]), from_data(extra)
         case "instance", [formula], dict():
             for var, name in extra.items():
                 _need(isinstance(formula, Forall) and formula.var == var, f"{var} is not the outermost variable")
-                sort = theory.sorts.get(formula.sort)
-                _need(sort is None or name in sort, f"{name} is not a {formula.sort}")
+                _need(name in theory.sorts.get(formula.sort, (name,)), f"{name} is not a {formula.sort}")
                 formula = substitute(formula.body, {var: Sym(name)})
             return opened, formula
-        case "mp", [Implies(left, right), *rest], None if rest == (list(left.parts) if isinstance(left, And) else [left]):
+        case "mp", [Implies(left, right), *rest], None if rest == parts_of(left):
             return opened, right
         case "and", [_, _, *_], None:
             return opened, And(tuple(forms))
@@ -139,18 +143,13 @@ def _infer(theory: Theory, goal: Formula, by: str, above: list[Sequent], extra: 
         case "contradiction", [formula, Not(body)], None if formula == body:
             return opened, FALSE
         case "not", [Truth(False)], _:
-            formula = from_data(extra)
-            return opened - {formula}, Not(formula)
+            return opened - {from_data(extra)}, Not(from_data(extra))
         case "reductio", [Truth(False)], _:
-            formula = from_data(extra)
-            return opened - {Not(formula)}, formula
+            return opened - {Not(from_data(extra))}, from_data(extra)
         case "suppose", [formula], _:
-            left = from_data(extra)
-            return opened - {left}, Implies(left, formula)
-        case "iff", [Iff(left, right)], "forth":
-            return opened, Implies(left, right)
-        case "iff", [Iff(left, right)], "back":
-            return opened, Implies(right, left)
+            return opened - {from_data(extra)}, Implies(from_data(extra), formula)
+        case "iff", [Iff(left, right)], "forth" | "back":
+            return opened, Implies(left, right) if extra == "forth" else Implies(right, left)
         case "exists", [formula], [str(name), whole_data]:
             whole = from_data(whole_data)
             _need(isinstance(whole, Exists) and formula == substitute(whole.body, {whole.var: Sym(name)}), "no witness")
@@ -158,7 +157,8 @@ def _infer(theory: Theory, goal: Formula, by: str, above: list[Sequent], extra: 
             return opened, whole
         case "all", [formula], [str(name), whole_data]:
             whole = from_data(whole_data)
-            _need(isinstance(whole, Forall) and formula == substitute(whole.body, {whole.var: Sym(name)}), "no instance")
+            _need(isinstance(whole, Forall), "no generalisation")
+            _need(formula == substitute(whole.body, {whole.var: Sym(name)}), "not an instance of what it is said to be")
             _need(whole.sort not in theory.sorts, "a closed sort has no arbitrary member")
             named = individuals([*theory.axioms, *opened, goal, whole])
             _need(name not in named and all(name not in s for s in theory.sorts.values()), f"{name} is not arbitrary")
@@ -196,7 +196,8 @@ def _drup(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> None
         fixed.add(open_[0])
         return propagate(fixed, [open_[0]])
 
-    if any([add(clause) for clause in given]):
+    closed = [add(clause) for clause in given]  # all are added, whatever the first ones lead to
+    if any(closed):
         return
     for lemma in certificate["lemmas"]:
         _need(all(type(lit) is int and 0 < abs(lit) <= len(keys) for lit in lemma), "a lemma names no variable")
@@ -208,13 +209,9 @@ def _drup(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> None
     raise Refused("the lemmas do not end in a contradiction")
 
 
-# ---- linear arithmetic: a sum of given inequalities that cannot hold --------------------------------------------------
-
-
 def _farkas(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> None:
     """One sum for each way in which the claim could fail: x = y fails by x < y and by x > y."""
-    goals = goal.parts if isinstance(goal, And) else (goal,)
-    ways = [way for part in goals for way in _denials(part)]
+    ways = [way for part in parts_of(goal) for way in _denials(part)]
     _need(len(ways) == len(certificate["sums"]) > 0, "not one sum for each way to fail")
     for denial, sum_ in zip(ways, certificate["sums"], strict=True):
         total: dict[Fun | None, Fraction] = defaultdict(Fraction)
@@ -236,12 +233,8 @@ def _farkas(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> No
 
 def _denials(claim: Formula) -> list[Formula]:
     _need(isinstance(claim, Compare), "the claim is not about quantities")
-    opposite = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "!=": "="}
-    ops = ["<", ">"] if claim.op == "=" else [opposite[claim.op]]
+    ops = ("<", ">") if claim.op == "=" else (OPPOSITE[claim.op],)
     return [Compare(op, claim.left, claim.right) for op in ops]
-
-
-# ---- worlds, closed worlds and plans: by evaluation -------------------------------------------------------------------
 
 
 def _world(theory: Theory, data: Mapping[str, Any]) -> World:
@@ -250,6 +243,7 @@ def _world(theory: Theory, data: Mapping[str, Any]) -> World:
     for quantity, (low, high) in theory.ranges.items():
         value = values[quantity]
         _need(value.denominator == 1 and low <= value <= high, f"{quantity} is out of its range")
+    _need(bool(data["things"]), "there is nothing in the world")
     _need(set(individuals(theory.axioms)) <= {n for s in world.sorts.values() for n in s}, "an individual is left out")
     for axiom in theory.axioms:
         _need(evaluate(axiom, world), f"{axiom} does not hold in the world")
@@ -261,24 +255,21 @@ def _models(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> No
         _need(evaluate(goal, _world(theory, certificate[key])) == wanted, f"the world {key} the claim is not")
 
 
-def _satisfiable(theory: Theory, _: Formula, certificate: Mapping[str, Any]) -> None:
-    _world(theory, certificate["world"])
-
-
 def _closed(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> None:
     """Strata exist, each true atom is supported by a rule and by earlier atoms, and no rule leads out of the set."""
     order = [from_data(entry["atom"]) for entry in certificate["model"]]
     true, strata, names = set(order), certificate["strata"], individuals([*theory.axioms, goal]) or ["_"]
-    _need(len(true) == len(order), "an atom is listed twice")
-    rules = [_rule(axiom) for axiom in theory.axioms]
+    rules = [rule_parts(axiom) for axiom in theory.axioms]
+    _need(all(type(level) is int for level in strata.values()), "strata are whole numbers")
     for variables, body, head in rules:
         for literal in body:
             low = literal.body if isinstance(literal, Not) else literal
-            _need(isinstance(low, Atom) and strata[low.name] + isinstance(literal, Not) <= strata[head.name], "no strata")
+            _need(isinstance(low, Atom) and isinstance(head, Atom), "an axiom is not a rule")
+            _need(strata[low.name] + isinstance(literal, Not) <= strata[head.name], "no strata")
         for values in itertools.product(names, repeat=len(variables)):
             binding = {v: Sym(n) for v, n in zip(variables, values, strict=True)}
-            holds = all((substitute(lit, binding) in true) if isinstance(lit, Atom)
-                        else substitute(lit.body, binding) not in true for lit in body)  # fmt: skip
+            ground = [substitute(literal, binding) for literal in body]
+            holds = all(lit.body not in true if isinstance(lit, Not) else lit in true for lit in ground)
             _need(not holds or substitute(head, binding) in true, "a rule leads out of the model")
     earlier: set[Atom] = set()
     for atom, entry in zip(order, certificate["model"], strict=True):
@@ -289,16 +280,6 @@ def _closed(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> No
             _need(literal.body not in true if isinstance(literal, Not) else literal in earlier, "a premise is missing")
         earlier.add(atom)
     _need(evaluate(goal, World(true, {}, {THING: tuple(names), **theory.sorts})), "the claim is false in the model")
-
-
-def _rule(axiom: Formula) -> tuple[list[str], tuple[Formula, ...], Atom]:
-    variables = []
-    while isinstance(axiom, Forall):
-        variables.append(axiom.var)
-        axiom = axiom.body
-    body, head = (axiom.left, axiom.right) if isinstance(axiom, Implies) else (And(()), axiom)
-    _need(isinstance(head, Atom), "an axiom is not a rule")
-    return variables, body.parts if isinstance(body, And) else (body,), head
 
 
 def _plan(problem: Planning, certificate: Mapping[str, Any]) -> None:
@@ -313,5 +294,4 @@ def _plan(problem: Planning, certificate: Mapping[str, Any]) -> None:
     _need(problem.goal <= state, "the goal is not reached")
 
 
-_KINDS = {"steps": _steps, "drup": _drup, "farkas": _farkas, "models": _models, "world": _satisfiable,
-          "closed": _closed}  # fmt: skip
+_KINDS = {"steps": _steps, "drup": _drup, "farkas": _farkas, "models": _models, "closed": _closed}

@@ -1,8 +1,8 @@
 """Clauses of a theory: negation normal form, names for what exists, instances over the names, distribution.
 
 The one idea: no new variables are invented, so a clause means what it says about the theory, and both the solver that
-looks for a refutation and the checker that reads it number the same clauses. A quantity with a range is encoded value by
-value: one literal "it has this value" for each, and a clause against each combination of values that is forbidden.
+looks for a refutation and the checker that reads it number the same clauses. A quantity with a range is encoded value
+by value: one literal "it has this value" for each, and a clause against each combination of values that is forbidden.
 """
 
 from __future__ import annotations
@@ -43,10 +43,12 @@ class NotClausal(ValueError):
 
 def clauses_of(theory: Theory, goal: Formula) -> tuple[list[list[int]], list[Key]]:
     """The clauses of the axioms and of the negated goal, and what their variables 1, 2, ... mean."""
-    skolem = (f"_{n}" for n in itertools.count())
+    taken = {*individuals([*theory.axioms, goal]), *itertools.chain(*theory.sorts.values())}
+    skolem = (name for n in itertools.count() if (name := f"_{n}") not in taken)
     formulas = [_skolemised(f, True, theory, skolem) for f in theory.axioms]
     formulas.append(_skolemised(goal, False, theory, skolem))
-    maker = _Maker(theory, individuals(formulas) or ["_"])
+    unnamed = set(individuals(formulas)) - taken
+    maker = _Maker(theory, individuals(formulas) or ["_"], unnamed)
     found: dict[Clause, None] = {}
     for formula in formulas:
         found.update(dict.fromkeys(maker.clauses(formula)))
@@ -88,8 +90,8 @@ def _skolemised(f: Formula, sign: bool, theory: Theory, skolem: Iterator[str]) -
 class _Maker:
     """Clauses of formulas in negation normal form; literals are numbered as they come."""
 
-    def __init__(self, theory: Theory, names: list[str]) -> None:
-        self.theory, self.names = theory, names
+    def __init__(self, theory: Theory, names: list[str], unnamed: set[str]) -> None:
+        self.theory, self.names, self.unnamed = theory, names, unnamed
         self.numbers: dict[Key, int] = {}
 
     def number(self, key: Key) -> int:
@@ -130,6 +132,8 @@ class _Maker:
         terms, ranges = quantities([f]), self.theory.ranges
         if not ranges.keys() >= set(terms):
             raise NotClausal(f"{f} is about numbers without a range")
+        if self.unnamed & set(individuals([f])):  # what merely exists may be one of those that have names
+            raise NotClausal(f"{f} asks whether something unnamed is something else")
         found = []
         for row in itertools.product(*(range(ranges[t][0], ranges[t][1] + 1) for t in terms)):
             pairs = list(zip(terms, row, strict=True))

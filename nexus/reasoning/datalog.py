@@ -14,16 +14,14 @@ from typing import Any
 
 from nexus.reasoning.budget import Budget
 from nexus.reasoning.formulas import (
-    And,
     Atom,
-    Forall,
     Formula,
-    Implies,
     Not,
     Sym,
     Theory,
     Var,
     individuals,
+    rule_parts,
     substitute,
     to_data,
 )
@@ -128,17 +126,15 @@ def _match(pattern: Atom, fact: Atom, binding: Mapping[str, str]) -> dict[str, s
 
 
 def _rule(number: int, axiom: Formula) -> _Rule:
-    variables, whole = [], axiom
-    while isinstance(axiom, Forall):
-        variables.append(axiom.var)
-        axiom = axiom.body
-    left, head = (axiom.left, axiom.right) if isinstance(axiom, Implies) else (And(()), axiom)
-    body = left.parts if isinstance(left, And) else (left,)
+    try:
+        variables, body, head = rule_parts(axiom)
+    except ValueError as error:
+        raise NotStratified(str(error)) from error
     positive = tuple(b for b in body if isinstance(b, Atom))
     negative = tuple(b.body for b in body if isinstance(b, Not) and isinstance(b.body, Atom))
     if not isinstance(head, Atom) or len(positive) + len(negative) != len(body):
         cure = "in closed worlds a rule is: atoms and 'not' atoms, then one atom"
-        raise NotStratified(f"'{whole}' is not a rule; {cure}")
+        raise NotStratified(f"'{axiom}' is not a rule; {cure}")
     return _Rule(number, tuple(variables), positive, negative, head)
 
 
@@ -149,7 +145,9 @@ def _strata(rules: Sequence[_Rule], goal: Formula) -> dict[str, int]:
     for _ in range(len(names) + 1):
         moved = None
         for rule in rules:
-            least = max([strata[a.name] for a in rule.positive] + [strata[a.name] + 1 for a in rule.negative], default=0)
+            least = max(
+                [strata[a.name] for a in rule.positive] + [strata[a.name] + 1 for a in rule.negative], default=0
+            )
             if strata[rule.head.name] < least:
                 strata[rule.head.name], moved = least, rule.head.name
         if moved is None:

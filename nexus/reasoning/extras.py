@@ -11,5 +11,5 @@ def needs(package: str, extra: str = "reasoning") -> Iterator[None]:
     """Around the import of an optional package: a missing one is reported with the cure."""
     try:
         yield
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ImportError(f"{package} is not installed; pip install 'nexus-ai[{extra}]'") from error

@@ -241,6 +241,26 @@ def number(value: int | Fraction | str) -> Num:
     return Num(Fraction(value))
 
 
+def parts_of(formula: Formula) -> list[Formula]:
+    """The parts of a conjunction; of any other formula itself."""
+    return list(formula.parts) if isinstance(formula, And) else [formula]
+
+
+def rule_parts(axiom: Formula) -> tuple[list[str], list[Formula], Formula]:
+    """Variables, body and head of an axiom that has the form of a rule or a fact.
+
+    Raises:
+        ValueError: a variable ranges over a closed sort.
+    """
+    variables = []
+    while isinstance(axiom, Forall):
+        if axiom.sort != THING:
+            raise ValueError(f"'{axiom}' is about the sort {axiom.sort!r}; write rules about everything")
+        variables.append(axiom.var)
+        axiom = axiom.body
+    return (variables, parts_of(axiom.left), axiom.right) if isinstance(axiom, Implies) else (variables, [], axiom)
+
+
 # ---- walking --------------------------------------------------------------------------------------------------------
 
 
@@ -298,7 +318,7 @@ def quantities(formulas: Iterable[Formula]) -> list[Fun]:
 
 
 def signature_faults(theory: Theory, *goals: Formula) -> list[str]:
-    """What is ill-typed: one name with two numbers of arguments, orderings of individuals, loose variables."""
+    """What is ill-typed: two arities of one name, sizes of individuals, unknown sorts, loose variables."""
     seen: dict[tuple[type, str], int] = {}
     faults = []
     for formula in (*theory.axioms, *goals):
@@ -307,9 +327,14 @@ def signature_faults(theory: Theory, *goals: Formula) -> list[str]:
                 arity = seen.setdefault((type(node), node.name), len(node.args))
                 if arity != len(node.args):
                     faults.append(f"{node.name} is used with {arity} and with {len(node.args)} arguments; use one")
-            if isinstance(node, Compare) and node.op not in ("=", "!="):
-                sides = [side for side in (node.left, node.right) if isinstance(side, Sym)]
-                faults += [f"{side} in '{node}' is an individual and has no size; compare quantities" for side in sides]
+                if any(isinstance(a, Num | Fun) for a in node.args):
+                    faults.append(f"'{node}' is about a quantity; only individuals have predicates and quantities")
+            if isinstance(node, Compare):
+                sides = [isinstance(side, Sym | Var) for side in (node.left, node.right)]
+                if sides[0] != sides[1] or (sides[0] and node.op not in ("=", "!=")):
+                    faults.append(f"'{node}' compares the size of an individual; compare quantities")
+            if isinstance(node, Forall | Exists) and node.sort != THING and node.sort not in theory.sorts:
+                faults.append(f"the sort {node.sort!r} in '{node}' is not declared; list it in sorts")
         faults += [f"variable {v.upper()} in '{formula}' is not bound; quantify it" for v in sorted(_free(formula))]
     return list(dict.fromkeys(faults))
 
@@ -352,6 +377,8 @@ def from_data(data: Any) -> Any:
     Raises:
         ValueError: the data is not a formula or term.
     """
+    if not isinstance(data, list | tuple) or not data:
+        raise ValueError(f"{data!r} is not a stored formula; write it with to_data")
     try:
         kind, *rest = data
         if kind == "num":

@@ -17,9 +17,9 @@ from typing import Any
 from nexus.reasoning.budget import Budget
 from nexus.reasoning.derivation import Derivation, is_literal
 from nexus.reasoning.formulas import (
+    FALSE,
     THING,
     And,
-    Atom,
     Exists,
     Forall,
     Formula,
@@ -206,7 +206,9 @@ def _match(pattern: Formula, fact: Formula, binding: Binding) -> Binding | None:
 
 
 def prove(theory: Theory, goal: Formula, budget: Budget) -> dict[str, Any] | None:
-    """A certificate that the theory entails the goal, by forward chaining or by one indirect proof; None if not found."""
+    """A certificate that the theory entails the goal, by forward chaining or indirectly; None if not found."""
+    if goal == FALSE:
+        return _contradiction(theory, budget)
     return _direct(theory, goal, budget) or _indirect(theory, goal, budget)
 
 
@@ -254,7 +256,7 @@ def _indirect(theory: Theory, goal: Formula, budget: Budget) -> dict[str, Any] |
     return engine.derivation.certificate(engine.derivation.refute(engine.clash, opposite))
 
 
-def contradiction(theory: Theory, budget: Budget) -> dict[str, Any] | None:
+def _contradiction(theory: Theory, budget: Budget) -> dict[str, Any] | None:
     """A certificate that the axioms contradict each other, if forward chaining finds it."""
     engine = Engine(theory, budget)
     engine.run()

@@ -41,8 +41,8 @@ def validate(problem: Planning, plan: list[str]) -> bool:
     """Whether unified-planning's own validator accepts the plan."""
     with needs("unified_planning", "planners"):
         from unified_planning.engines import ValidationResultStatus
+        from unified_planning.engines.plan_validator import SequentialPlanValidator
         from unified_planning.plans import ActionInstance, SequentialPlan
-        from unified_planning.shortcuts import SequentialPlanValidator
     unified, names = to_unified(problem)
     back = {ours: unified.action(theirs) for theirs, ours in names.items()}
     steps = SequentialPlan([ActionInstance(back[name]) for name in plan])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,14 +26,18 @@ from nexus.reasoning.formulas import (
     Num,
     Planning,
     Theory,
+    Truth,
     conjunction,
     disjunction,
     from_data,
     negation,
     quantities,
 )
+from nexus.reasoning.front import Front
 from nexus.reasoning.reading import SyntaxFault
 from nexus.reasoning.semantics import World, evaluate, value_of
+
+OPINION_SECONDS = 2.0  # cvc5 tries instances without end where nothing follows
 
 
 @dataclass
@@ -55,17 +59,24 @@ class Reasoner:
         seconds, megabytes: what one question may cost.
         planner: ``own``, or ``fast-downward`` (extra ``planners``).
         second_opinion: ask cvc5 as well wherever only z3's word stands behind an answer.
+        front: a language model that may put text outside of the grammar into its words. What it makes of the text is
+            shown, and an answer that rests on it is "attested" at best: the proof is about the model's reading.
     """
 
     def __init__(
-        self, seconds: float = 20.0, megabytes: float = 2_048.0, planner: str = "own", second_opinion: bool = True
+        self,
+        seconds: float = 20.0,
+        megabytes: float = 2_048.0,
+        planner: str = "own",
+        second_opinion: bool = True,
+        front: Front | None = None,
     ) -> None:
         if planner not in ("own", "fast-downward"):
             raise ValueError(f"planner = {planner!r} is not known; give 'own' or 'fast-downward'")
         if not seconds > 0 or not megabytes > 0:
             raise ValueError(f"seconds = {seconds}, megabytes = {megabytes}: both must be above 0; give larger ones")
         self.seconds, self.megabytes = seconds, megabytes
-        self.planner, self.second_opinion = planner, second_opinion
+        self.planner, self.second_opinion, self.front = planner, second_opinion, front
 
     # ---- doors ------------------------------------------------------------------------------------------------------
 
@@ -75,16 +86,36 @@ class Reasoner:
         Raises:
             NotUnderstood: with line, token and cure, if any sentence is outside of the grammar. Nothing is guessed.
         """
-        reading = parse(text)
+        reading, translated = self._read(text)
         if len(reading.queries) != 1:
-            place = SyntaxFault(_last_token(text), f"ends a text with {len(reading.queries)} questions", "ask one, or use ask_all")
+            place = SyntaxFault(
+                _last_token(text), f"ends a text with {len(reading.queries)} questions", "ask one, or use ask_all"
+            )
             raise NotUnderstood([place])
-        return self.answer(reading, reading.queries[0])
+        return self._labelled(self.answer(reading, reading.queries[0]), translated)
 
     def ask_all(self, text: str) -> list[Answer]:
         """Answer all questions of a text."""
-        reading = parse(text)
-        return [self.answer(reading, query) for query in reading.queries]
+        reading, translated = self._read(text)
+        return [self._labelled(self.answer(reading, query), translated) for query in reading.queries]
+
+    def _read(self, text: str) -> tuple[Reading, str]:
+        """The text as formulas, and the words of the language model if it had to be asked."""
+        try:
+            return parse(text), ""
+        except NotUnderstood as error:
+            if self.front is None:
+                raise
+            translated = self.front.translate(text, error)
+            return parse(translated), translated
+
+    def _labelled(self, answer: Answer, translated: str) -> Answer:
+        """What a model has read is never "proved" of the text, and its reading is shown."""
+        if not translated:
+            return answer
+        status = "attested" if answer.proved else answer.status
+        reason = f"{answer.reason}; the proof is about a language model's reading of the text: {translated}"
+        return replace(answer, status=status, reason=reason, translated=translated)
 
     def prove(self, theory: Theory, goal: Formula) -> Answer:
         """Does the goal follow, does its negation, or neither?"""
@@ -163,25 +194,28 @@ class Reasoner:
         return self._arithmetic if loose else self._logic
 
     def _logic(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
-        """Short readable steps if there are any, else a refutation by SAT; ``open`` comes with a world against it."""
-        claim = Claim("entails", goal)
-        certificate = horn.contradiction(theory, budget) if goal == FALSE else None
-        if not theory.ranges and goal != FALSE:
-            certificate = horn.prove(theory, goal, budget)
-        if certificate is not None:
-            return Found("yes", "horn", claim, certificate)
+        """SAT decides; if the goal follows, Horn steps are looked for, which read better than its refutation."""
         try:
             entailed, found = sat.solve(theory, goal, budget)
         except NotClausal:
+            steps = horn.prove(theory, goal, budget)
+            if steps is not None:
+                return Found("yes", "horn", Claim("entails", goal), steps)
             return self._attested(theory, goal, budget)
-        return Found("yes", "sat", claim, found) if entailed else Found("open", "sat", None, found)
+        if not entailed:
+            return Found("open", "sat", None, found)
+        steps = None if theory.ranges else horn.prove(theory, goal, budget)
+        return Found("yes", "horn" if steps else "sat", Claim("entails", goal), steps or found)
 
     def _arithmetic(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
-        shown = Compare("<", Num(Fraction(0)), Num(Fraction(0))) if goal == FALSE else goal
-        certificate = arithmetic.farkas(theory, shown, budget) if all(isinstance(a, Compare) for a in theory.axioms) else None
-        if certificate is not None:
-            return Found("yes", "farkas", Claim("entails", shown), certificate)
-        return self._attested(theory, goal, budget)
+        """z3 decides; if the goal follows, multipliers are looked for."""
+        said = self._attested(theory, goal, budget)
+        if said.verdict == "yes" and all(isinstance(a, Compare) for a in theory.axioms):
+            shown = Compare("<", Num(Fraction(0)), Num(Fraction(0))) if goal == FALSE else goal
+            certificate = arithmetic.farkas(theory, shown, budget)
+            if certificate is not None:
+                return Found("yes", "farkas", Claim("entails", shown), certificate)
+        return said
 
     def _attested(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
         """z3's word, and cvc5's beside it; if they differ nothing is said."""
@@ -189,8 +223,9 @@ class Reasoner:
         if verdict == "gave up":
             return Found("none", "z3", text="No answer", reason="z3 gave up within the limits; give a larger seconds=")
         reason = f"z3 says {verdict}"
-        if self.second_opinion and world is None:
-            other = smt.second_opinion(theory, goal, budget)
+        provable = all(isinstance(a, Compare) for a in theory.axioms) and isinstance(goal, Compare | Truth)
+        if self.second_opinion and world is None and not provable:
+            other = smt.second_opinion(theory, goal, Budget(min(OPINION_SECONDS, budget.left)))
             reason += f", cvc5 says {other}"
             if other not in (verdict, "gave up"):
                 return Found("none", "z3 and cvc5", text="No answer", reason=reason)
@@ -202,7 +237,9 @@ class Reasoner:
 
         names = tuple(individuals([*theory.axioms, goal])) or ("_",)
         holds = evaluate(goal, World(model, {}, {THING: names, **theory.sorts}))
-        return Found("yes" if holds else "no", "datalog", Claim("entails", goal if holds else negation(goal)), certificate)
+        return Found(
+            "yes" if holds else "no", "datalog", Claim("entails", goal if holds else negation(goal)), certificate
+        )
 
     def _value(self, theory: Theory, query: Query, budget: Budget) -> Found:
         """How much is it: a world tells the only possible value, and the value is then proved."""
@@ -216,7 +253,7 @@ class Reasoner:
         for unknown in quantities([Compare("=", query.term, query.term)]):
             values.setdefault(unknown, Fraction(0))
         value = value_of(query.term, World(set(), values, {}))
-        found = self.decide(theory, Compare("=", query.term, Num(value)), budget)
+        found = self.decide(theory, Compare("=", query.term, Num(value)), budget, consistent=True)
         if found.verdict == "yes":
             found.verdict, found.text = "value", str(value)
         return found
@@ -249,7 +286,7 @@ class Reasoner:
     def _possible(
         self, theory: Theory, candidates: dict[str, Formula], budget: Budget
     ) -> tuple[dict[str, Formula], bool]:
-        """The candidates that hold in one world of the theory, and True; all of them if there is no world to look at."""
+        """The candidates that hold in one world of the theory, and True; all of them if there is no such world."""
         if theory.closed:
             return candidates, False
         world = self._engine(theory, conjunction(candidates.values()))(theory, FALSE, budget)

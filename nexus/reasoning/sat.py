@@ -7,9 +7,7 @@ from typing import Any
 from nexus.reasoning.budget import Budget
 from nexus.reasoning.clauses import Key, clauses_of
 from nexus.reasoning.extras import needs
-from nexus.reasoning.formulas import FALSE, THING, Atom, Formula, Theory, individuals, quantities, to_data
-
-SOLVER = "cadical153"
+from nexus.reasoning.formulas import Atom, Formula, Theory, individuals, quantities, to_data
 
 
 def solve(theory: Theory, goal: Formula, budget: Budget) -> tuple[bool, dict[str, Any]]:
@@ -41,12 +39,8 @@ def search(clauses: list[list[int]], budget: Budget, proof: bool = True) -> tupl
         if satisfiable:
             return False, solver.get_model()
         lines = (solver.get_proof() or []) if proof and satisfiable is False else []
-    return True, trim(clauses, [[int(n) for n in line.split()[:-1]] for line in lines if not line.startswith("d")])
-
-
-def trim(clauses: list[list[int]], lemmas: list[list[int]]) -> list[list[int]]:
-    """Without the empty clause at the end, which the checker finds by itself."""
-    return [lemma for lemma in lemmas if lemma]
+    lemmas = [[int(n) for n in line.split()[:-1]] for line in lines if not line.startswith("d")]
+    return True, [lemma for lemma in lemmas if lemma]  # the checker finds the empty clause at the end by itself
 
 
 def _world(theory: Theory, goal: Formula, keys: list[Key], model: set[int]) -> dict[str, Any]:
@@ -55,7 +49,7 @@ def _world(theory: Theory, goal: Formula, keys: list[Key], model: set[int]) -> d
     values = dict(key for key in true if not isinstance(key, Atom))
     for quantity in quantities([*theory.axioms, goal]):
         values.setdefault(quantity, theory.ranges[quantity][0])
-    names = individuals([*theory.axioms, goal, *atoms])
+    names = individuals([*theory.axioms, goal, *(key for key in keys if isinstance(key, Atom))])
     return world_data(atoms, values, names)
 
 
@@ -66,6 +60,3 @@ def world_data(atoms: Any, values: Any, names: list[str]) -> dict[str, Any]:
         "values": [[to_data(q), str(v)] for q, v in values.items()],
         "things": names or ["_"],
     }
-
-
-__all__ = ["FALSE", "THING", "search", "solve", "world_data"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from nexus.reasoning.budget import Budget, OutOfBudget
 from nexus.reasoning.extras import needs
-from nexus.reasoning.formulas import Atom, Compare, Formula, Fun, Not, Sym, Theory, individuals, quantities, walk
+from nexus.reasoning.formulas import Atom, Formula, Fun, Theory, individuals, quantities, walk
 from nexus.reasoning.sat import world_data
 from nexus.reasoning.smtlib import write_smtlib
 
@@ -41,6 +41,7 @@ def second_opinion(theory: Theory, goal: Formula, budget: Budget) -> str:
         import cvc5
     solver = cvc5.Solver()
     solver.setOption("tlimit-per", str(max(1, int(budget.left * 1000))))
+    solver.setOption("full-saturate-quant", "true")  # it would rather give up on quantifiers than try instances
     parser = cvc5.InputParser(solver)
     parser.setStringInput(cvc5.InputLanguage.SMT_LIB_2_6, write_smtlib(theory, goal), "question")
     symbols = parser.getSymbolManager()
@@ -66,6 +67,3 @@ def _z3_world(theory: Theory, goal: Formula, model: Any) -> dict[str, Any] | Non
         values[quantity] = Fraction(0) if value is None else value.as_fraction() if hasattr(value, "as_fraction") else (
             Fraction(value.as_long()))  # fmt: skip
     return world_data([], values, individuals(formulas))
-
-
-__all__ = ["Compare", "Not", "Sym", "decide", "second_opinion"]

@@ -1,6 +1,7 @@
 """SMT-LIB 2.6: the writer for any theory, and a reader for quantifier-free problems and the writer's own output.
 
-Names and propositions keep their spelling between bars. A quantity becomes a constant, Int if it has a range, else Real.
+Names and propositions keep their spelling between bars. A quantity becomes a constant, Int if it has a range, else
+Real.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from nexus.reasoning.formulas import (
     quantities,
     walk,
 )
-from nexus.reasoning.reading import SyntaxFault, Token, tokens
+from nexus.reasoning.reading import SyntaxFault, Token
+from nexus.reasoning.trees import trees
 
 
 def write_smtlib(theory: Theory, goal: Formula | None = None, commands: bool = True) -> str:
@@ -108,7 +110,6 @@ def _write(node: Formula | Term, theory: Theory) -> str:
 
 # ---- reading --------------------------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(r"\|[^|]*\||[()]|[^\s()|;]+")
 _FOLD = {"and": And, "or": Or}
 
 
@@ -118,33 +119,11 @@ def read_smtlib(text: str) -> Theory:
     Raises:
         SyntaxFault: with the line, the token and the cure.
     """
-    stream = tokens(re.sub(r";[^\n]*", "", text), _TOKEN)
     axioms: list[Formula] = []
     declared: dict[str, str] = {}
-    position = 0
-    while position < len(stream):
-        tree, position = _tree(stream, position)
+    for tree in trees(text):
         _command(tree, axioms, declared)
     return Theory(tuple(axioms))
-
-
-def _tree(stream: list[Token], position: int) -> tuple[Any, int]:
-    if position >= len(stream):
-        last = stream[-1] if stream else Token("", 1, 1)
-        raise SyntaxFault(last, "the text ends inside a list", "close every ( with a )")
-    token = stream[position]
-    if token.text == ")":
-        raise SyntaxFault(token, "closes no list", "take it out, or open a list before it")
-    if token.text != "(":
-        return token, position + 1
-    items: list[Any] = []
-    position += 1
-    while position < len(stream) and stream[position].text != ")":
-        item, position = _tree(stream, position)
-        items.append(item)
-    if position >= len(stream):
-        raise SyntaxFault(token, "opens a list that is not closed", "close every ( with a )")
-    return [token, *items], position + 1
 
 
 def _command(tree: Any, axioms: list[Formula], declared: dict[str, str]) -> None:

@@ -1,8 +1,8 @@
 """The own STRIPS planner: best-first search over sets of atoms held as bits.
 
 The one idea: how far a state is from the goal is estimated by planning without deletions (Hoffmann and Nebel 2001, the
-FF heuristic); greedy search finds a plan fast, and breadth-first search a shortest one. `fast_downward` asks the planner
-of that name instead, through unified-planning. Whoever found a plan, the checker simulates it.
+FF heuristic); greedy search finds a plan fast, and breadth-first search a shortest one. `fast_downward` asks the
+planner of that name instead, through unified-planning. Whoever found a plan, the checker simulates it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterator
 
-from nexus.reasoning.budget import Budget
+from nexus.reasoning.budget import Budget, OutOfBudget
 from nexus.reasoning.extras import needs
-from nexus.reasoning.formulas import Action, Atom, Planning
+from nexus.reasoning.formulas import Atom, Planning
 
 
 class _Bits:
@@ -157,10 +157,5 @@ def fast_downward(problem: Planning, budget: Budget) -> list[str] | None:
     if result.status in (Status.UNSOLVABLE_PROVEN, Status.UNSOLVABLE_INCOMPLETELY):
         return None
     if result.plan is None:
-        from nexus.reasoning.budget import OutOfBudget
-
         raise OutOfBudget(f"Fast Downward ended with {result.status.name}")
     return [names[step.action.name] for step in result.plan.actions]
-
-
-__all__ = ["Action", "fast_downward", "plan"]

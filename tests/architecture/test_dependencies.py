@@ -28,7 +28,8 @@ def _names(requirements: list[str]) -> set[str]:
 CORE = _names(PROJECT["dependencies"])
 FACTORY = CORE | _names(PROJECT["optional-dependencies"]["factory"])
 CARRIERS = packages_distributions()  # import name -> distributions
-DEV = FACTORY | _names(PROJECT["optional-dependencies"]["dev"])
+PRODUCT = FACTORY | _names(PROJECT["optional-dependencies"]["reasoning"] + PROJECT["optional-dependencies"]["planners"])
+DEV = PRODUCT | _names(PROJECT["optional-dependencies"]["dev"])
 
 
 def _top_names(nodes: Iterator[ast.AST]) -> set[str]:
@@ -51,7 +52,7 @@ def _files(*folders: str) -> list[Path]:
 
 @pytest.mark.parametrize(
     ("folders", "declared"),
-    [(("nexus", "src", "scripts"), FACTORY), (("tests", "benchmarks"), DEV)],
+    [(("nexus", "src", "scripts"), PRODUCT), (("tests", "benchmarks"), DEV)],
     ids=["product", "tests"],
 )
 def test_every_package_that_is_imported_is_declared(folders, declared):

@@ -1,11 +1,10 @@
 """Comparisons of individuals: taller, older, faster ... as linear inequalities.
 
-    Ann is taller than Bob. Bob is as tall as Carl. Dora is 3 cm taller than Ann. Bob is 150 cm tall. Who is the tallest?
+Ann is taller than Bob. Bob is as tall as Carl. Dora is 3 cm taller than Ann. Bob is 150 cm tall. Who is the tallest?
 """
 
 from __future__ import annotations
 
-import itertools
 from fractions import Fraction
 
 from nexus.reasoning.english.text import Discourse, Effect, English, Query
@@ -52,7 +51,11 @@ def _rest(c: English, first: str) -> tuple[Formula, str, list[str]]:
         scale, _ = _look(c, _PLAIN)
         c.need("as")
         second = _individual(c)
-        return Compare("!=" if negative else "=", _measure(scale, first), _measure(scale, second)), scale, [first, second]
+        return (
+            Compare("!=" if negative else "=", _measure(scale, first), _measure(scale, second)),
+            scale,
+            [first, second],
+        )
     amount = c.number()
     if amount is not None:
         c.accept(*_UNITS)
@@ -144,6 +147,3 @@ def _superlative(c: English, d: Discourse, words: str) -> Query:
         for name in names
     }
     return Query("which", words, candidates=candidates)
-
-
-__all__ = ["SCALES", "comparison", "itertools", "question", "statement"]

@@ -10,7 +10,19 @@ from __future__ import annotations
 import itertools
 
 from nexus.reasoning.english.text import Discourse, Effect, English, Query
-from nexus.reasoning.formulas import And, Atom, Formula, Iff, Implies, Or, Sym, conjunction, disjunction, individuals, negation
+from nexus.reasoning.formulas import (
+    And,
+    Atom,
+    Formula,
+    Iff,
+    Implies,
+    Or,
+    Sym,
+    conjunction,
+    disjunction,
+    individuals,
+    negation,
+)
 
 DEFAULT = ("knight", "knave")
 
@@ -273,8 +285,12 @@ def question(c: English, d: Discourse) -> Effect:
     def effect() -> None:
         candidates = {}
         for row in itertools.product((True, False), repeat=len(islanders)):
-            text = ", ".join(f"{d.names.get(n, n)} is a {truth if k else liar}" for n, k in zip(islanders, row, strict=True))
-            candidates[text] = conjunction(atoms[n] if k else negation(atoms[n]) for n, k in zip(islanders, row, strict=True))
+            text = ", ".join(
+                f"{d.names.get(n, n)} is a {truth if k else liar}" for n, k in zip(islanders, row, strict=True)
+            )
+            candidates[text] = conjunction(
+                atoms[n] if k else negation(atoms[n]) for n, k in zip(islanders, row, strict=True)
+            )
         d.queries.append(Query("which", c.text(), candidates=candidates))
 
     return effect

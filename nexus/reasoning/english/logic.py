@@ -1,7 +1,7 @@
 """Rules, facts, quantifiers and negation in English.
 
-    Every wumpus is a yumpus. Yumpuses are not red. Max is a wumpus. If someone is red and big then they are kind.
-    The cat chases the dog. No cat is a dog. Some cats are red. Either Max is red or Fae is blue. Is Max kind?
+Every wumpus is a yumpus. Yumpuses are not red. Max is a wumpus. If someone is red and big then they are kind.
+The cat chases the dog. No cat is a dog. Some cats are red. Either Max is red or Fae is blue. Is Max kind?
 """
 
 from __future__ import annotations
@@ -116,8 +116,19 @@ class Logic:
         c, start = self.c, self.c.position
         if c.accept("not all", "not every"):
             return Not(self.universal(positive=True))
-        if c.accept("every", "each", "any", "all", "everything that is", "everyone who is", "whatever is", "anyone who is",
-                    "anything that is", "whoever is", "everyone that is"):  # fmt: skip
+        if c.accept(
+            "every",
+            "each",
+            "any",
+            "all",
+            "everything that is",
+            "everyone who is",
+            "whatever is",
+            "anyone who is",
+            "anything that is",
+            "whoever is",
+            "everyone that is",
+        ):
             return self.universal(positive=True)
         if c.accept("everything", "everyone", "everybody"):
             return Forall("x", self.predicate(X))
@@ -166,6 +177,7 @@ class Logic:
                 return True  # "cats like the dog": the verb has no s
             if not (is_open(word) or word in (",",) or word.lower() == "and"):
                 return False
+        self.c.unfinished |= len(words) < 6
         return False
 
     def kind(self) -> Formula:
@@ -175,7 +187,9 @@ class Logic:
         parts: list[Formula] = []
         while True:
             word = c.open_word("noun or adjective")
-            last = not (c.accept(",") or c.accept("and") or (not c.done and is_open(c.token.text) and self._noun_ahead()))
+            last = not (
+                c.accept(",") or c.accept("and") or (not c.done and is_open(c.token.text) and self._noun_ahead())
+            )
             if word.lower() in _PEOPLE and last:
                 break
             parts.append(self.unary(singular(word) if last else word, noun=last and not self._was_adjective()))
@@ -344,9 +358,22 @@ class Logic:
         c = self.c
         words = c.text()
         c.accept("question :", "question")
-        asked = c.accept("true or false :", "true or false ,", "is it true that", "does it follow that", "is it the case that",
-                         "prove :", "prove that", "show that", "decide :", "does it logically follow that",
-                         "is it true or false that", "can we conclude that", "claim :", "conclusion :")  # fmt: skip
+        asked = c.accept(
+            "true or false :",
+            "true or false ,",
+            "is it true that",
+            "does it follow that",
+            "is it the case that",
+            "prove :",
+            "prove that",
+            "show that",
+            "decide :",
+            "does it logically follow that",
+            "is it true or false that",
+            "can we conclude that",
+            "claim :",
+            "conclusion :",
+        )
         if asked:
             return Query("decide", words, formula=self.statement())
         if c.end != "?":
@@ -427,8 +454,13 @@ def question(c: English, d: Discourse) -> Effect:
 
 def closed_world(c: English, d: Discourse) -> Effect:
     """The sentence that closes the world."""
-    c.need("assume a closed world", "closed world", "assume that everything that is not stated is false",
-           "what is not stated or derived is false", "everything that cannot be derived is false")  # fmt: skip
+    c.need(
+        "assume a closed world",
+        "closed world",
+        "assume that everything that is not stated is false",
+        "what is not stated or derived is false",
+        "everything that cannot be derived is false",
+    )
     c.finish()
 
     def effect() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from nexus.reasoning.english import comparison, knights, logic, planning, puzzles, quantities, symbolic
 from nexus.reasoning.english.text import Discourse, Effect, English, NotUnderstood, Query, Reading, sentences
-from nexus.reasoning.formulas import Theory, signature_faults
+from nexus.reasoning.formulas import Sym, Theory, signature_faults, substitute
 from nexus.reasoning.reading import SyntaxFault, Token
 
 Grammar = Callable[[English, Discourse], Effect]
@@ -57,11 +58,41 @@ def _read(sentence: list[Token], d: Discourse) -> None:
             at = max((i for i, t in enumerate(sentence) if t == fault.token), default=len(sentence))
             general = grammar is (logic.question if sentence[-1].text == "?" else logic.statement)
             special = is_board and grammar in (puzzles.clue, puzzles.question)
-            faults.append((at + 1000 * special, rank + 1000 * general, fault))
+            faults.append((at + 2 * general + 1000 * special, rank, fault))
             continue
         effect()
         return
     raise max(faults, key=lambda entry: entry[:2])[2]
+
+
+def viable(text: str) -> bool:
+    """Whether some in-grammar text begins like this; ``text`` ends between two words.
+
+    Every finished sentence has to be read already; an unfinished one fits if a grammar only misses what comes after it.
+    """
+    found = sentences(text)
+    d = Discourse()
+    for number, sentence in enumerate(found):
+        try:
+            _read(sentence, d)
+        except SyntaxFault:
+            last = number == len(found) - 1 and sentence[-1].text not in (".", "?", "!")
+            return last and _misses_only_the_end(sentence, d)
+    return True
+
+
+def _misses_only_the_end(sentence: list[Token], d: Discourse) -> bool:
+    grammars = _ON_A_BOARD if "board" in d.memory else (*_STATEMENTS, *_QUESTIONS)
+    for grammar, end in itertools.product(grammars, ("", "?")):
+        c = English([*sentence, Token(end, 0, 0)] if end else sentence)
+        try:
+            grammar(c, d)
+        except SyntaxFault as fault:
+            if not fault.token.text or c.unfinished:
+                return True
+        else:
+            return True
+    return False
 
 
 _ON_A_BOARD = (puzzles.filler, puzzles.header, puzzles.values, puzzles.clue, puzzles.question)
@@ -70,12 +101,12 @@ _ON_A_BOARD = (puzzles.filler, puzzles.header, puzzles.values, puzzles.clue, puz
 def _finished(d: Discourse, last: Token) -> Reading:
     planned = planning.problem(d)
     if "scene" in d.memory and (planned is None or d.axioms):
-        problem = "ends a text of actions and facts " + ("without a goal" if planned is None else "with other sentences")
+        problem = "ends a text of actions and facts " + (
+            "without a goal" if planned is None else "with other sentences"
+        )
         raise NotUnderstood([SyntaxFault(last, problem, "say: The goal is that ..., and nothing of another kind")])
     candidates = [q for q in d.queries if q.kind == "which" and q.formula is not None]
     for query in candidates:  # "who is red": anyone whose name has been mentioned
-        from nexus.reasoning.formulas import Sym, substitute
-
         assert query.formula is not None
         query.candidates = {said: substitute(query.formula, {"x": Sym(key)}) for key, said in d.names.items()}
         query.formula = None
@@ -93,4 +124,4 @@ def _spellings(d: Discourse) -> dict[str, str]:
     return {f"name:{key}": spelling for key, spelling in d.names.items()}
 
 
-__all__ = ["NotUnderstood", "Query", "Reading", "parse"]
+__all__ = ["NotUnderstood", "Query", "Reading", "parse", "viable"]

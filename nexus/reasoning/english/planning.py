@@ -3,9 +3,9 @@
     The red block is on the blue block. The blue block is on the table. The red block is clear. The hand is empty.
     The goal is that the blue block is on the red block.
 
-A domain of one's own: "To perform attack, the following facts need to be true: province object, planet object. Once attack
-is performed, the following facts will be true: pain object. Once attack is performed, the following facts will be false:
-province object." Then: "Initially, province object a. My goal is to have that object a craves object b."
+A domain of one's own: "To perform attack, the following facts need to be true: province object, planet object. Once
+attack is performed, the following facts will be true: pain object. Once attack is performed, the following facts will
+be false: province object." Then: "Initially, province object a. My goal is to have that object a craves object b."
 """
 
 from __future__ import annotations
@@ -66,9 +66,17 @@ def _block_fact(c: English, seen: dict[str, None]) -> Atom:
 
 def blocks(c: English, d: Discourse) -> Effect:
     """Facts about blocks, or the goal."""
-    goal = c.accept("the goal is that", "my goal is to have that", "my goal is that", "goal :", "the goal is to have that")
+    goal = c.accept(
+        "the goal is that", "my goal is to have that", "my goal is that", "goal :", "the goal is to have that"
+    )
     if not goal:
-        c.accept("as initial conditions i have that ,", "as initial conditions i have that", "initially ,", "initially", "at first ,")
+        c.accept(
+            "as initial conditions i have that ,",
+            "as initial conditions i have that",
+            "initially ,",
+            "initially",
+            "at first ,",
+        )
     seen: dict[str, None] = {}
     facts = [_block_fact(c, seen)]
     while c.accept(", and", "and", ","):
@@ -170,7 +178,9 @@ def facts(c: English, d: Discourse) -> Effect:
     """The initial facts or the goal of a described domain."""
     scene = d.memory.get("scene")
     if not isinstance(scene, Scene) or not scene.schemas:
-        c.fail("comes before any action is described", "begin: To perform NAME, the following facts need to be true: ...")
+        c.fail(
+            "comes before any action is described", "begin: To perform NAME, the following facts need to be true: ..."
+        )
         raise AssertionError
     goal = c.accept("my goal is to have that", "the goal is that", "goal :", "my goal is that")
     if not goal:
@@ -215,7 +225,9 @@ def _described(scene: Scene) -> list[Action]:
         two = any("other" in p for ps in parts.values() for p in ps)
         for x, y in itertools.product(scene.objects, scene.objects if two else [""]):
             if x != y:
-                atoms = {r: frozenset(_schema_atom(p, x, y) for p in parts.get(r, [])) for r in ("needs", "adds", "deletes")}
+                atoms = {
+                    r: frozenset(_schema_atom(p, x, y) for p in parts.get(r, [])) for r in ("needs", "adds", "deletes")
+                }
                 called = f"{name} object {x}" + (f" from object {y}" if two else "")
                 made.append(Action(called, **atoms))
     return made

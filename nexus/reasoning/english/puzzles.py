@@ -1,10 +1,10 @@
 """Puzzles of places: houses in a row, books on a shelf, runners in a race.
 
-    There are 3 houses in a row. Each person has a different name: Ann, Bob, Carl. Each has a different drink: tea, milk,
-    water. Ann lives directly left of the person who drinks tea. Bob is in the first house. Who drinks milk?
+    There are 3 houses in a row. Each person has a different name: Ann, Bob, Carl. Each has a different drink: tea,
+    milk, water. Ann lives directly left of the person who drinks tea. Bob is in the first house. Who drinks milk?
 
-The one idea: every listed value has a place, a whole number from 1 to n; values of one list have different places. Words
-around the values must come from a closed list, so that a clue with an unknown twist is refused.
+The one idea: every listed value has a place, a whole number from 1 to n; values of one list have different places.
+Words around the values must come from a closed list, so that a clue with an unknown twist is refused.
 """
 
 from __future__ import annotations
@@ -16,27 +16,68 @@ from nexus.reasoning.english.text import Discourse, Effect, English, Query
 from nexus.reasoning.english.words import NUMBERS, ORDINALS, singular
 from nexus.reasoning.formulas import Compare, Formula, Fun, Num, Or, Sym, negation
 
-_NEUTRAL = frozenset("""the a an person man woman one who that which whose lives live living in of with has have owns own
-drinks drink drinking likes like loves love eats eat eating keeps keep keeping plays play uses use using smokes smoke drives
+_NEUTRAL_WORDS = """
+the a an person man woman one who that which whose lives live living in of with has have owns own drinks drink
+drinking likes like loves love eats eat eating keeps keep keeping plays play uses use using smokes smoke drives
 drive wears wear is are house drinker lover keeper owner fan user player favorite favourite named called person's
 mother's child's children's mother father child pet pets animal animals name color colour flower flowers lunch vase
-smoothie book books runner runners stands stand sits sit finished finish finishes standing enthusiast smoker
-as his her their to partial hobby works work job occupation nationality cigar cigars bouquet phone model birthday only eating arrangement boquet
-style month mothers children height hair car cars genre music sport vacation vacations prefers prefer box
-""".split())  # fmt: skip
+smoothie book books runner runners stands stand sits sit finished finish finishes standing enthusiast smoker as his
+her their to partial hobby works work job occupation nationality cigar cigars bouquet phone model birthday only
+arrangement boquet style month mothers children height hair car cars genre music sport vacation vacations prefers
+prefer box
+"""
+_NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 _RELATIONS = [  # longest first; how the place of the first compares to the second's
     ("next", "are next to each other", "are adjacent", "are neighbours", "are neighbors", "are side by side"),
-    ("left1", "directly left of", "immediately left of", "directly to the left of", "immediately to the left of",
-     "just left of", "one place before", "immediately before", "directly before", "just before", "directly in front of"),
-    ("right1", "directly right of", "immediately right of", "directly to the right of", "immediately to the right of",
-     "just right of", "immediately after", "directly after", "just after", "directly behind"),
-    ("left", "somewhere to the left of", "somewhere left of", "to the left of", "left of", "somewhere before", "before",
-     "ahead of", "in front of"),
-    ("right", "somewhere to the right of", "somewhere right of", "to the right of", "right of", "somewhere after",
-     "after", "behind"),
+    (
+        "left1",
+        "directly left of",
+        "immediately left of",
+        "directly to the left of",
+        "immediately to the left of",
+        "just left of",
+        "one place before",
+        "immediately before",
+        "directly before",
+        "just before",
+        "directly in front of",
+    ),
+    (
+        "right1",
+        "directly right of",
+        "immediately right of",
+        "directly to the right of",
+        "immediately to the right of",
+        "just right of",
+        "immediately after",
+        "directly after",
+        "just after",
+        "directly behind",
+    ),
+    (
+        "left",
+        "somewhere to the left of",
+        "somewhere left of",
+        "to the left of",
+        "left of",
+        "somewhere before",
+        "before",
+        "ahead of",
+        "in front of",
+    ),
+    (
+        "right",
+        "somewhere to the right of",
+        "somewhere right of",
+        "to the right of",
+        "right of",
+        "somewhere after",
+        "after",
+        "behind",
+    ),
     ("next", "next to", "beside", "adjacent to"),
     ("same", "in the same house as"),
-]  # fmt: skip
+]
 
 
 _DEMONYMS = {"british": "brit", "danish": "dane", "swedish": "swede", "norwegian": "norwegian", "spanish": "spaniard"}
@@ -123,11 +164,14 @@ def _values(c: English, size: int) -> list[tuple[str, ...]]:
             c.take()
         else:
             values[-1] = (*values[-1], c.take().text.lower())
+    c.unfinished = len(values) <= size
     if len(values) != size or not all(values):
         c.position -= 1
         c.fail(f"ends a list of {len(values)} values for {size} places", f"list {size} values, parted by commas")
     endings = {v[-1] for v in values}
-    if all(len(v) > 1 for v in values) and len(endings) == 1:  # "red book, green book": the noun is no part of the value
+    if (
+        all(len(v) > 1 for v in values) and len(endings) == 1
+    ):  # "red book, green book": the noun is no part of the value
         values = [v[:-1] for v in values]
     if len(set(values)) != size:
         c.fail("ends a list with a value twice", "give each value once")
@@ -158,10 +202,16 @@ def _add_list(d: Discourse, board: Board, label: set[str], found: list[tuple[str
     d.say(source, *(Compare("!=", place(a), place(b)) for a, b in itertools.combinations(found, 2)))
 
 
-_FILLERS = ("this is a logic puzzle", "each has a different person in them", "they have different characteristics :",
-            "they have different characteristics", "a different person lives in each house",
-            "provide only the name of the person as your final answer", "each house has a different person in it",
-            "there are no ties")  # fmt: skip
+_FILLERS = (
+    "this is a logic puzzle",
+    "each has a different person in them",
+    "they have different characteristics :",
+    "they have different characteristics",
+    "a different person lives in each house",
+    "provide only the name of the person as your final answer",
+    "each house has a different person in it",
+    "there are no ties",
+)
 
 
 def filler(c: English, d: Discourse) -> Effect:
@@ -188,10 +238,19 @@ def _find(words: list[str], board: Board) -> list[tuple[int, int, tuple[str, ...
 def _only_neutral(c: English, words: list[str], base: int, board: Board, allowed: frozenset[str]) -> None:
     labels = {w for label, _ in board.lists for w in label if len(w) > 1} - {"not", "no", "never"}
     for offset, word in enumerate(words):
-        if word and word not in _NEUTRAL and word not in allowed and word not in labels and singular(word) not in labels:
+        if (
+            word
+            and word not in _NEUTRAL
+            and word not in allowed
+            and word not in labels
+            and singular(word) not in labels
+        ):
             c.position = base + offset
             c.furthest = max(c.furthest, c.position)
-            c.fail("is no part of a clue that is understood", "say it with left of, right of, next to, in house 3, is, is not")
+            c.fail(
+                "is no part of a clue that is understood",
+                "say it with left of, right of, next to, in house 3, is, is not",
+            )
 
 
 def _one(c: English, words: list[str], base: int, board: Board) -> Fun:
@@ -211,9 +270,34 @@ def clue(c: English, d: Discourse) -> Effect:
     if c.end == "?":
         c.fail("begins a question")
     words = _words(c)
-    formula = _between(c, words, board) or _relation(c, words, board) or _position(c, words, board) or _same(c, words, board)
+    c.unfinished = _clue_words(board) >= set(words)
+    formula = (
+        _between(c, words, board) or _relation(c, words, board) or _position(c, words, board) or _same(c, words, board)
+    )
     c.position = len(c.stream)
     return lambda: d.say(c.text(), formula)
+
+
+def _clue_words(board: Board) -> set[str]:
+    """All words that a clue may be made of."""
+    known = {
+        "there",
+        "is",
+        "are",
+        "not",
+        "does",
+        "between",
+        "and",
+        "house",
+        "houses",
+        "in",
+        "the",
+        "first",
+        "one",
+        "two",
+    }
+    known |= {w for _, *phrases in _RELATIONS for p in phrases for w in p.split()} | _NEUTRAL | set(ORDINALS)
+    return known | {w for value in board.values() for w in value} | {"last", "middle", "leftmost", "rightmost", "from"}
 
 
 def _between(c: English, words: list[str], board: Board) -> Formula | None:
@@ -225,6 +309,8 @@ def _between(c: English, words: list[str], board: Board) -> Formula | None:
         c.fail("is no number of places", "write: there is one house between A and B")
         raise AssertionError
     c.need("between")
+    if "and" not in words[c.position :]:
+        c.fail("begins a phrase without 'and'", "write: between A and B")
     middle = len(words) - 1 - words[::-1].index("and")
     first = _one(c, words[c.position : middle], c.position, board)
     second = _one(c, words[middle + 1 :], middle + 1, board)

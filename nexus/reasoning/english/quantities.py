@@ -14,10 +14,54 @@ from nexus.reasoning.english.text import Discourse, Effect, English, Query
 from nexus.reasoning.english.words import is_open, singular
 from nexus.reasoning.formulas import Compare, Formula, Fun, Num, Sym, Term
 
-GAIN = ("buys", "gets", "finds", "receives", "picks", "wins", "makes", "bakes", "collects", "earns", "gains", "adds",
-        "bought", "got", "found", "received", "picked", "won", "made", "baked", "collected", "earned", "gained")  # fmt: skip
-LOSE = ("eats", "loses", "sells", "uses", "drops", "spends", "breaks", "throws away", "gives away", "donates", "ate",
-        "lost", "sold", "used", "dropped", "spent", "broke", "threw away", "gave away", "donated", "uses up")  # fmt: skip
+GAIN = (
+    "buys",
+    "gets",
+    "finds",
+    "receives",
+    "picks",
+    "wins",
+    "makes",
+    "bakes",
+    "collects",
+    "earns",
+    "gains",
+    "adds",
+    "bought",
+    "got",
+    "found",
+    "received",
+    "picked",
+    "won",
+    "made",
+    "baked",
+    "collected",
+    "earned",
+    "gained",
+)
+LOSE = (
+    "eats",
+    "loses",
+    "sells",
+    "uses",
+    "drops",
+    "spends",
+    "breaks",
+    "throws away",
+    "gives away",
+    "donates",
+    "ate",
+    "lost",
+    "sold",
+    "used",
+    "dropped",
+    "spent",
+    "broke",
+    "threw away",
+    "gave away",
+    "donated",
+    "uses up",
+)
 GIVE = ("gives", "hands", "sends", "gave", "handed", "sent")
 TAKE = ("takes", "took", "borrows", "borrowed")
 _THEN = ("then", "later ,", "later", "after that ,", "next ,", "now")

@@ -55,7 +55,7 @@ class NotUnderstood(ValueError):
 
 
 def sentences(text: str) -> list[list[Token]]:
-    """The sentences of a text, each with its end sign if it has one; numbers and dashes that open a line are dropped."""
+    """The sentences of a text, each with its end sign if it has one, without numbers and dashes that open a line."""
     pieces, line, start = [], 1, 0
     for match in _PIECE.finditer(text):
         newlines = text.count("\n", start, match.start())
@@ -65,7 +65,7 @@ def sentences(text: str) -> list[list[Token]]:
         line += match[0].count("\n")
         start = match.end()
     found: list[list[Token]] = [[]]
-    for token, after in zip(pieces, [*pieces[1:], Token("\n", 0, 0)], strict=True):
+    for token, after in zip(pieces, [*pieces, Token("\n", 0, 0)][1:], strict=True):
         if token.text.startswith("\n"):
             if token.text.count("\n") > 1 or _opens_item(after):
                 found.append([])
@@ -93,6 +93,7 @@ class English(Cursor):
         self.end = sentence[-1].text if ended else ""
         self.whole = sentence
         self.furthest = 0
+        self.unfinished = False  # whether more words could have made something fit
 
     @property
     def word(self) -> str:
@@ -114,6 +115,9 @@ class English(Cursor):
         """Read one of these words or phrases if it comes next; the first that fits counts."""
         for phrase in phrases:
             words = phrase.split()
+            rest = self.stream[self.position :]
+            if len(rest) < len(words) and [t.text.lower() for t in rest] == words[: len(rest)]:
+                self.unfinished = True
             if [t.text.lower() for t in self.stream[self.position : self.position + len(words)]] == words:
                 self.position += len(words)
                 self.furthest = max(self.furthest, self.position)

@@ -20,14 +20,15 @@ wouldn't shouldn't couldn't seems seem seemed appears appear appeared becomes be
 thinks think thought knows know knew doubts doubt hopes hope wants want wishes wish says say said claims claim claimed
 suppose supposes supposed imagine pretend pretends used same different similar like-minded together yesterday today
 tomorrow now soon later ago once twice former ex fake alleged so-called potential possible impossible future toy
-counterfeit would-be virtual artificial past otherwise respectively whether per unlike via versus next previous please"""
+counterfeit would-be virtual artificial past otherwise respectively whether per unlike via versus next
+previous please"""
 HEDGES = frozenset(_HEDGES.split())
 RESERVED = frozenset((_GRAMMAR + " " + _HEDGES).split())
-NUMBERS = {word: value for value, word in enumerate(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty".split())}  # fmt: skip
-ORDINALS = {word: value for value, word in enumerate(
-    "first second third fourth fifth sixth seventh eighth ninth tenth".split(), 1)}  # fmt: skip
+_NUMBERS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen twenty"""
+NUMBERS = {word: value for value, word in enumerate(_NUMBERS.split())}
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth"
+ORDINALS = {word: value for value, word in enumerate(_ORDINALS.split(), 1)}
 ORDINALS |= {f"{n}{'st' if n == 1 else 'nd' if n == 2 else 'rd' if n == 3 else 'th'}": n for n in range(1, 11)}
 _IRREGULAR = {"mice": "mouse", "men": "man", "women": "woman", "people": "person", "children": "child",
               "geese": "goose", "wolves": "wolf", "feet": "foot", "teeth": "tooth", "knives": "knife",

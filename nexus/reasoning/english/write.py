@@ -23,7 +23,14 @@ from nexus.reasoning.formulas import (
     Var,
 )
 
-_OPS = {"=": "equals", "!=": "differs from", "<": "is less than", "<=": "is at most", ">": "is more than", ">=": "is at least"}
+_OPS = {
+    "=": "equals",
+    "!=": "differs from",
+    "<": "is less than",
+    "<=": "is at most",
+    ">": "is more than",
+    ">=": "is at least",
+}
 
 
 def say(formula: Formula, phrases: Mapping[str, str]) -> str:
@@ -42,7 +49,7 @@ def say(formula: Formula, phrases: Mapping[str, str]) -> str:
         case Or(parts):
             return "either " + " or ".join(say(p, phrases) for p in parts)
         case Implies(left, right):
-            return f"if {say(left, phrases)} then {say(right, phrases)}".replace("then something", "then it")
+            return _it(f"if {say(left, phrases)} then {say(right, phrases)}")
         case Iff(left, right):
             return f"{say(left, phrases)} if and only if {say(right, phrases)}"
         case Forall(_, body, _):
@@ -52,6 +59,12 @@ def say(formula: Formula, phrases: Mapping[str, str]) -> str:
         case Compare(op, left, right):
             return f"{_quantity(left, phrases)} {_OPS[op]} {_quantity(right, phrases)}"
     return str(formula)
+
+
+def _it(sentence: str) -> str:
+    """The second and further "something" is the first one again."""
+    first, found, rest = sentence.partition("something")
+    return first + found + rest.replace("something", "it")
 
 
 def _atom(atom: Atom, phrases: Mapping[str, str]) -> str:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-NAMES = "Ann Bob Carl Dora Emil Fae Gina Hugo Iris Jack Kira Liam Mona Nils Olga Paul Rosa Stan Tina Vera Walt Zoe".split()
-KINDS = ("wumpus yumpus zumpus dumpus rompus numpus tumpus vumpus impus jompus gorpus shumpus lempus sterpus grimpus lorpus "
-         "brimpus").split()  # fmt: skip
-TRAITS = "red blue kind big small cold hot shy bright dull loud quiet sour sweet bitter happy angry nice rough young".split()
+_NAMES = "Ann Bob Carl Dora Emil Fae Gina Hugo Iris Jack Kira Liam Mona Nils Olga Paul Rosa Stan Tina Vera Walt Zoe"
+NAMES = _NAMES.split()
+_KINDS = """wumpus yumpus zumpus dumpus rompus numpus tumpus vumpus impus jompus gorpus shumpus lempus sterpus
+grimpus lorpus brimpus"""
+KINDS = _KINDS.split()
+_TRAITS = """red blue kind big small cold hot shy bright dull loud quiet sour sweet bitter happy angry nice rough
+young"""
+TRAITS = _TRAITS.split()
 
 
 @dataclass(frozen=True)

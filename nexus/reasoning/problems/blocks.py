@@ -5,13 +5,15 @@ Mystery is the same world under made-up words: only the text says what the actio
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from nexus.reasoning.problems.base import Problem
 
-COLOURS = "red blue green yellow orange black white pink".split()
-WORDS = ("attack feast succumb overcome craves province planet harmony pain whisper gather wander prosper dissolve ember "
-         "lantern velvet marble thunder meadow").split()  # fmt: skip
+COLOURS = ["red", "blue", "green", "yellow", "orange", "black", "white", "pink"]
+_WORDS = """attack feast succumb overcome craves province planet harmony pain whisper gather wander prosper dissolve
+ember lantern velvet marble thunder meadow"""
+WORDS = _WORDS.split()
 Towers = list[list[str]]
 
 
@@ -30,7 +32,7 @@ def _facts(state: Towers) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [("empty",)]
     for tower in state:
         found += [("table", tower[0]), ("clear", tower[-1])]
-        found += [("on", upper, lower) for lower, upper in zip(tower, tower[1:], strict=False)]
+        found += [("on", upper, lower) for lower, upper in itertools.pairwise(tower)]
     return found
 
 
@@ -47,8 +49,12 @@ def blocksworld(rng: random.Random) -> Problem:
     """Three to six coloured blocks."""
     start, goal = _task(rng)
     on = rng.choice(("is on top of", "is on", "sits on"))
-    words = {"empty": "the hand is empty", "table": "the {} block is on the table", "clear": "the {} block is clear",
-             "on": f"the {{}} block {on} the {{}} block"}  # fmt: skip
+    words = {
+        "empty": "the hand is empty",
+        "table": "the {} block is on the table",
+        "clear": "the {} block is clear",
+        "on": f"the {{}} block {on} the {{}} block",
+    }
     facts = [words[f[0]].format(*f[1:]) for f in _facts(start)]
     wanted = " and ".join(words[f[0]].format(*f[1:]) for f in goal)
     if rng.random() < 0.5:
@@ -63,8 +69,14 @@ def mystery(rng: random.Random) -> Problem:
     """The same with the words of actions and facts drawn anew for each problem."""
     start, goal = _task(rng)
     pick, put, stack, unstack, on, clear, table, empty, held = rng.sample(WORDS, 9)
-    one = {"clear": f"{clear} object", "table": f"{table} object", "empty": empty, "held": f"{held} object",
-           "on": f"object {on} other object", "under": f"{clear} other object"}  # fmt: skip
+    one = {
+        "clear": f"{clear} object",
+        "table": f"{table} object",
+        "empty": empty,
+        "held": f"{held} object",
+        "on": f"object {on} other object",
+        "under": f"{clear} other object",
+    }
     actions = [
         (pick, ["clear", "table", "empty"], ["held"], ["clear", "table", "empty"]),
         (put, ["held"], ["clear", "table", "empty"], ["held"]),
@@ -81,8 +93,12 @@ def mystery(rng: random.Random) -> Problem:
 
     def fact(f: tuple[str, ...]) -> str:
         names = [f"object {letter[b]}" for b in f[1:]]
-        return {"empty": empty, "clear": f"{clear} {names[0] if names else ''}", "table": f"{table} {names[0] if names else ''}",
-                "on": f" {on} ".join(names)}[f[0]]  # fmt: skip
+        return {
+            "empty": empty,
+            "clear": f"{clear} {names[0] if names else ''}",
+            "table": f"{table} {names[0] if names else ''}",
+            "on": f" {on} ".join(names),
+        }[f[0]]
 
     facts = [fact(f) for f in _facts(start)]
     lines.append(f"As initial conditions I have that, {', '.join(facts[:-1])} and {facts[-1]}.")

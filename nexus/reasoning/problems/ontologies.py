@@ -1,7 +1,8 @@
-"""Made-up ontologies in the manner of PrOntoQA (Saparov and He 2023, arXiv:2210.01240): chains of kinds, distractors."""
+"""Made-up ontologies in the manner of PrOntoQA (Saparov and He 2023, arXiv:2210.01240): chains and distractors."""
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from nexus.reasoning.problems.base import KINDS, NAMES, TRAITS, Problem, article, plural, shuffled
@@ -34,9 +35,9 @@ def ontology(rng: random.Random, depth: int | None = None) -> Problem:
     kinds, name, traits = rng.sample(KINDS, len(KINDS)), rng.choice(NAMES), rng.sample(TRAITS, 6)
     chain, others = kinds[:depth], kinds[depth : depth + 4]
     positive = rng.random() < 0.5
-    lines = [rule(rng, a, b, True) for a, b in zip(chain, chain[1:], strict=False)]
+    lines = [rule(rng, a, b, True) for a, b in itertools.pairwise(chain)]
     lines.append(rule(rng, chain[-1], traits[0], False, positive))
-    lines += [rule(rng, a, b, True) for a, b in zip(others, others[1:], strict=False)]
+    lines += [rule(rng, a, b, True) for a, b in itertools.pairwise(others)]
     lines += [rule(rng, rng.choice(others), t, False, rng.random() < 0.5) for t in traits[1:3]]
     lines += [rule(rng, rng.choice(chain), t, False, rng.random() < 0.5) for t in traits[3:5]]
     kind = rng.choice(("holds", "opposite", "open"))

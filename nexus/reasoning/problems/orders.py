@@ -20,7 +20,9 @@ def ages(rng: random.Random, depth: int | None = None) -> Problem:
     lines = [rng.choice((f"{a} is {more} than {b}.", f"{b} is {less} than {a}.")) for a, b in itertools.pairwise(chain)]
     kind = rng.choice(("pair", "open", "top"))
     if kind == "top":
-        asked, answer = rng.choice(((f"Who is the {most}?", chain[0].lower()), (f"Who is the {least}?", chain[-1].lower())))
+        asked, answer = rng.choice(
+            ((f"Who is the {most}?", chain[0].lower()), (f"Who is the {least}?", chain[-1].lower()))
+        )
     elif kind == "open":
         lines.append(f"{chain[0]} is {more} than {stray}.")
         asked, answer = f"Is {chain[-1]} {more} than {stray}?", "unknown"
@@ -33,7 +35,7 @@ def ages(rng: random.Random, depth: int | None = None) -> Problem:
 def shelf(rng: random.Random) -> Problem:
     """Books on a shelf, each clue true of one order and all of them together of no other."""
     size = rng.randint(3, 5)
-    order = rng.sample("red green blue black white yellow grey purple".split(), size)
+    order = rng.sample(["red", "green", "blue", "black", "white", "yellow", "grey", "purple"], size)
     pool = []
     for i, j in itertools.combinations(range(size), 2):
         text = rng.choice((f"The {order[i]} book is to the left of the {order[j]} book.",
@@ -41,7 +43,7 @@ def shelf(rng: random.Random) -> Problem:
         pool.append((text, lambda o, a=order[i], b=order[j]: o.index(a) < o.index(b)))
     names = ["leftmost", "second from the left", "third from the left", "fourth from the left", "rightmost"]
     for i in range(size):
-        text = f"The {order[i]} book is {'the ' if i in (0, size - 1) else 'the '}{names[i] if i < size - 1 else 'rightmost'}."
+        text = f"The {order[i]} book is the {names[i] if i < size - 1 else 'rightmost'}."
         pool.append((text, lambda o, a=order[i], n=i: o.index(a) == n))
     rng.shuffle(pool)
     left = [list(p) for p in itertools.permutations(order)]

@@ -6,8 +6,8 @@ import random
 
 from nexus.reasoning.problems.base import NAMES, Problem
 
-THINGS = "apple book coin marble sticker pencil cookie card".split()
-WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+THINGS = ["apple", "book", "coin", "marble", "sticker", "pencil", "cookie", "card"]
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def sums(rng: random.Random, depth: int | None = None) -> Problem:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from nexus.reasoning.problems.base import NAMES, Problem, shuffled
 
 LISTS = {
-    "drink": ("drinks {}", "tea milk water coffee juice".split()),
-    "pet": ("owns the {}", "cat dog fish horse zebra".split()),
-    "colour": ("lives in the {} house", "red green blue white yellow".split()),
-    "sport": ("likes {}", "tennis chess golf football hockey".split()),
+    "drink": ("drinks {}", ["tea", "milk", "water", "coffee", "juice"]),
+    "pet": ("owns the {}", ["cat", "dog", "fish", "horse", "zebra"]),
+    "colour": ("lives in the {} house", ["red", "green", "blue", "white", "yellow"]),
+    "sport": ("likes {}", ["tennis", "chess", "golf", "football", "hockey"]),
 }
 Place = dict[str, int]
 
@@ -31,7 +31,9 @@ def zebra(rng: random.Random, size: int | None = None) -> Problem:
     kinds = rng.sample(list(LISTS), 2 if size > 3 else 3)
     lists = {"name": rng.sample(NAMES, size), **{k: rng.sample(LISTS[k][1], size) for k in kinds}}
     hidden = {value: place for values in lists.values() for place, value in enumerate(rng.sample(values, size), 1)}
-    phrase = {v: f"the person who {LISTS[k][0].format(v)}" for k in kinds for v in lists[k]} | {n: n for n in lists["name"]}
+    phrase = {v: f"the person who {LISTS[k][0].format(v)}" for k in kinds for v in lists[k]} | {
+        n: n for n in lists["name"]
+    }
     clues: list[_Clue] = []
     pool = list(_true_clues(rng, lists, hidden, phrase, size))
     rng.shuffle(pool)
