@@ -46,8 +46,6 @@ def report(question: Question) -> str:
         study.table.at(name)
     if question.graph is not None:
         study.set_graph(question.graph)
-        if unknown := [n for n in (question.treatment, question.outcome) if n not in study.graph.index]:  # type: ignore[union-attr]
-            raise ValueError(f"--graph has no variable {unknown[0]!r}; name the treatment and the outcome in it")
     else:
         settings = Settings(method=question.method, hidden=question.hidden, seed=question.seed)
         study.discover(settings, knowledge(question), bootstrap=question.bootstrap)

@@ -12,7 +12,12 @@ from nexus.causality.discovery.discover import METHODS, Settings, discover
 from nexus.causality.discovery.fci import ARROW, NONE, PAG, TAIL, fci
 from nexus.causality.discovery.independence import FisherZ, GSquared
 from nexus.causality.discovery.lingam import direct_lingam
-from nexus.causality.discovery.log_det import fit_log_det, log_det_acyclicity, project_to_dag
+from nexus.causality.discovery.log_det import (
+    fit_log_det,
+    log_det_acyclicity,
+    project_to_dag,
+    strongest_dag,
+)
 from nexus.causality.discovery.order_search import boss
 from nexus.causality.discovery.pc import pc
 from nexus.causality.discovery.scores import DiscreteScore, GaussianScore
@@ -168,6 +173,16 @@ def test_the_projection_is_always_a_dag_and_keeps_what_can_be_kept():
     assert project_to_dag(weights, 0.1).tolist() == [[False, True, False], [False, False, True], [False] * 3]
 
 
+def test_the_strongest_dag_drops_no_more_than_it_must():
+    for seed in range(50):
+        weights = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed))
+        kept = strongest_dag(weights, 0.05).numpy()
+        assert not find_cycle(kept)
+        left_out = np.abs(weights.numpy())[~kept].max()
+        assert find_cycle(np.abs(weights.numpy()) >= left_out)  # with the next edge there would be a cycle
+    assert not strongest_dag(torch.zeros(3, 3)).any()
+
+
 def test_log_det_finds_a_chain_and_obeys_what_is_ruled_out():
     rng = np.random.default_rng(0)
     values = linear_data(DAG.parse("x0 -> x1, x1 -> x2, x2 -> x3"), 1000, "gaussian", rng)
@@ -178,7 +193,7 @@ def test_log_det_finds_a_chain_and_obeys_what_is_ruled_out():
     assert not weights[~allowed].any()
 
 
-# ---- choice, knowledge, interventions, baselines ----------------------------------------------------------------------
+# ---- choice, knowledge, interventions, baselines --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

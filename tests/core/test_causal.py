@@ -118,7 +118,7 @@ def test_the_weights_scale_their_parts_of_the_loss(engine, hidden):
 
 
 def test_half_precision_and_compilation_work(engine, hidden):
-    compiled = torch.compile(engine, backend="eager")
+    compiled = torch.compile(engine, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(hidden), engine(hidden))
     assert engine.bfloat16()(hidden.bfloat16()).dtype == torch.bfloat16
 

@@ -45,6 +45,24 @@ def project_to_dag(weights: Floats, threshold: float = 0.0, allowed: Bools | Non
     return keep
 
 
+@torch.no_grad()
+def strongest_dag(weights: Tensor, floor: float = 0.0) -> Tensor:
+    """The edges above the lowest threshold (at least `floor`) that leaves no cycle; (n, n) booleans.
+
+    Tensor operations only, so that a compiled model need not stop for it: all thresholds are tried at once, and a graph
+    is acyclic if no variable reaches itself.
+    """
+    strength = weights.detach().float().abs()
+    levels = strength.flatten().sort().values.clamp_min(floor)
+    levels = torch.cat([levels.new_full((1,), floor), levels])
+    edges = strength > levels[:, None, None]  # (n * n + 1, n, n), the last one empty
+    reach = edges.float()
+    for _ in range(max(1, (len(weights) - 1).bit_length())):
+        reach = (reach + reach @ reach).clamp_max(1.0)
+    cyclic = reach.diagonal(dim1=1, dim2=2).sum(1) > 0
+    return edges[cyclic.sum()]  # thresholds rise, so the cyclic ones come first
+
+
 def fit_log_det(
     values: Floats,
     allowed: Bools,
