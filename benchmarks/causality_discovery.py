@@ -44,7 +44,7 @@ def _dag_or_class(matrix):
 
 
 SLOW = ("GES (causal-learn)", "DAGMA", "Nexus log_det")  # these see the first worlds only
-FIRST = 3
+FIRST = 2
 
 
 def _peers(bench, files, wanted):

@@ -39,7 +39,7 @@ class CausalConfig(BaseConfig):
     d_model: int = 512
     n_variables: int = 8
     dag_weight: float = 1.0
-    sparsity_weight: float = 0.01
+    sparsity_weight: float = 0.1
     threshold: float = 0.05
 
     def faults(self) -> list[str]:
