@@ -76,6 +76,7 @@ def identification(task):
 
 
 def _y0_answer(question):
+    import networkx as nx
     from y0.algorithm.identify import Identification, Unidentifiable, idc, identify
     from y0.dsl import Variable
     from y0.graph import NxMixedGraph
@@ -94,7 +95,7 @@ def _y0_answer(question):
         return {"tree": _tree(solve(query)), "patched": False}
     except Unidentifiable:
         return {"tree": None, "patched": False}
-    except KeyError:  # y0 0.2.11 loses a variable whose last edge it cuts; asked again with that put right
+    except (KeyError, nx.NetworkXError):  # y0 0.2.11 loses a variable whose last edge it cuts; that is put right
         with _variables_kept():
             try:
                 return {"tree": _tree(solve(query)), "patched": True}

@@ -37,7 +37,35 @@ def parser() -> argparse.ArgumentParser:
     chat.set_defaults(run=_chat)
     _add_doctor_model(_doctors(commands))
     _add_reason(commands)
+    _add_cause(commands)
     return made
+
+
+def _add_cause(commands: Any) -> None:
+    cause = commands.add_parser("cause", help="what a treatment does to an outcome, from a CSV file")
+    add = cause.add_argument
+    add("data", metavar="DATA.csv", help="a table with a header line")
+    add("--treatment", metavar="NAME", required=True, help="the column that is acted upon")
+    add("--outcome", metavar="NAME", required=True, help="the column that may change")
+    add("--graph", metavar="TEXT", help="the causes, if they are known: 'z -> t, z -> y, t -> y, a <-> b'")
+    add("--method", metavar="NAME", default="auto", help="how a graph is sought (default: chosen by tests of the data)")
+    add(
+        "--estimator", metavar="NAME", default="auto", help="how the effect is estimated (default: as the graph allows)"
+    )
+    add("--hidden", action="store_true", help="allow for common causes that are not in the table")
+    add("--tiers", metavar="A,B;C", help="what comes first: nothing causes what stands before it")
+    add("--require", metavar="A->B", action="append", default=[], help="an edge that is known; may be repeated")
+    add("--forbid", metavar="A->B", action="append", default=[], help="an edge that is ruled out; may be repeated")
+    add(
+        "--bootstrap",
+        metavar="N",
+        type=int,
+        default=20,
+        help="resamplings for each edge's share (default: %(default)s)",
+    )
+    add("--out", metavar="DIR", default="cause-report", help="where the pictures go (default: %(default)s)")
+    add("--seed", metavar="N", type=int, default=0, help="of everything random (default: %(default)s)")
+    cause.set_defaults(run=_cause)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser().parse_args(argv)
         return arguments.run(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output has had enough
             from nexus.serving.chat import forget_stdout
 
@@ -136,6 +164,16 @@ def _doctor_model(arguments: argparse.Namespace) -> int:
     found = diagnose(model, arguments.length, not arguments.no_compile)
     print(found.to_json() if arguments.json else found)
     return 0 if found.good else 1
+
+
+def _cause(arguments: argparse.Namespace) -> int:
+    from nexus.causality.report import Question, report
+
+    if arguments.bootstrap < 0:
+        raise _Wrong(f"--bootstrap: {arguments.bootstrap} is negative. cure: give 0 or more")
+    values = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    print(report(Question(**values)))
+    return 0
 
 
 def _release_folder(name: str) -> Path:

@@ -48,14 +48,16 @@ def draw_graph(
     """
     edges, directed = _edges(graph)
     places = dict(zip(graph.names, layout(directed), strict=True))
-    figure = need("matplotlib.figure").Figure(figsize=(1.5 + 1.4 * len(graph.names) ** 0.7,) * 2, layout="constrained")
-    axes = figure.subplots()
+    figure = need("matplotlib.figure").Figure(figsize=(1.5 + 1.4 * len(graph.names) ** 0.7,) * 2)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     for a, b, start, end in edges:
         _draw_edge(axes, places[a], places[b], start, end, (confidence or {}).get((a, b)))
     for name, (x, y) in places.items():
         box = {"boxstyle": "round,pad=0.4", "facecolor": "#eef3fa", "edgecolor": "#35506f"}
         axes.text(x, y, name, ha="center", va="center", bbox=box, zorder=3)
-    axes.margins(0.2)
+    xs, ys = zip(*places.values(), strict=True)
+    axes.set_xlim(min(xs) - 0.7, max(xs) + 0.7)
+    axes.set_ylim(min(ys) - 0.5, max(ys) + 0.5)
     axes.set_axis_off()
     return _written(figure, path)
 

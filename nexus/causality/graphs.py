@@ -89,19 +89,21 @@ class ADMG:
         Raises:
             ValueError: a part is not an edge; the message gives its place and the forms that are known.
         """
-        directed, bidirected, alone = [], [], []
+        directed, bidirected, seen = [], [], list(names)
         for place, part in enumerate((p for p in re.split(r"[,;\n]", text) if p.strip()), start=1):
             match = _EDGE.match(part)
             if match is None:
                 if re.search(r"[<>]|--", part):
                     raise ValueError(f"graph, part {place}: {part.strip()!r} is not an edge; write a -> b or a <-> b")
-                alone.append(part.strip())
-            elif match["arrow"] == "<->":
-                bidirected.append((match["a"], match["b"]))
+                seen.append(part.strip())
+                continue
+            pair = (match["a"], match["b"])
+            seen += pair  # the variables keep the order in which they are named
+            if match["arrow"] == "<->":
+                bidirected.append(pair)
             else:
-                pair = (match["a"], match["b"])
                 directed.append(pair if match["arrow"] == "->" else pair[::-1])
-        return cls.from_edges(directed, bidirected, [*names, *alone])
+        return cls.from_edges(directed, bidirected, seen)
 
     # ---- looking --------------------------------------------------------------------------------------------------
 

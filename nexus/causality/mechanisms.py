@@ -64,12 +64,13 @@ class Linear:
         return cls(np.asarray(beta[1:], dtype=float), float(beta[0]))
 
 
-def fit_additive(causes: Floats, value: Floats) -> Function:
-    """A sum of smooth curves of each cause (splines that go on straight outside the data)."""
-    pre, linear, pipe = need("sklearn.preprocessing"), need("sklearn.linear_model"), need("sklearn.pipeline")
-    knots = int(np.clip(len(value) // 50, 3, 8))
-    curves = pre.SplineTransformer(n_knots=knots, knots="quantile", extrapolation="linear")
-    model = pipe.make_pipeline(pre.StandardScaler(), curves, linear.RidgeCV(np.logspace(-4, 2, 13)))
+def fit_additive(causes: Floats, value: Floats, bumps: int = 150) -> Function:
+    """A smooth function of all causes together: a straight part and Gaussian bumps, by ridge regression."""
+    pre, pipe = need("sklearn.preprocessing"), need("sklearn.pipeline")
+    approximation, linear = need("sklearn.kernel_approximation"), need("sklearn.linear_model")
+    kernel = approximation.Nystroem(gamma=0.5 / causes.shape[1], n_components=min(bumps, len(value)), random_state=0)
+    features = pipe.make_union(pre.FunctionTransformer(), kernel)
+    model = pipe.make_pipeline(pre.StandardScaler(), features, linear.RidgeCV(np.logspace(-4, 2, 13)))
     return Function(model.fit(causes, value).predict)
 
 

@@ -86,7 +86,10 @@ class CausalStudy:
         return self.estimated
 
     def _careful(self, estimate: Estimate) -> Estimate:
-        """A note where the effect rests on directions that the data left open."""
+        """Notes where the graph has no effect to offer, or where the data left its directions open."""
+        if self.identification is not None and not self.identification.reaches:
+            note = "the graph has no directed path between them: any difference from 0 speaks against it"
+            estimate = replace(estimate, notes=(*estimate.notes, note))
         open_ = self.discovery.undetermined if self.discovery is not None and self.graph == self._discovered() else []
         if not open_:
             return estimate

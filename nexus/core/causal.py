@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.causality.discovery.discover import Discovery, Settings
-from nexus.causality.discovery.log_det import log_det_acyclicity, project_to_dag
+from nexus.causality.discovery.log_det import log_det_acyclicity, strongest_dag
 from nexus.causality.estimation.estimators import Estimate
 from nexus.causality.estimation.refute import Refutation
 from nexus.causality.graphs import ADMG, DAG, as_graph, topological_order
@@ -38,7 +39,7 @@ class CausalConfig(BaseConfig):
     d_model: int = 512
     n_variables: int = 8
     dag_weight: float = 1.0
-    sparsity_weight: float = 0.01
+    sparsity_weight: float = 0.1
     threshold: float = 0.05
 
     def faults(self) -> list[str]:
@@ -80,21 +81,13 @@ class CausalInferenceEngine(NexusModule):
         nn.init.constant_(self.gain, 1e-2)
         self.register_buffer("given", torch.zeros(n, n, dtype=torch.bool))
         self.register_buffer("is_given", torch.zeros((), dtype=torch.bool))
-        self._projected: tuple[tuple[int, int], Tensor] | None = None
         self.study = CausalStudy()
 
     # ---- the neural side --------------------------------------------------------------------------------------------
 
-    @torch.compiler.disable  # a sort and a loop over edges: nothing that a compiler could help with
     def adjacency(self) -> Tensor:
         """(n, n) booleans: the structure, a DAG whatever the weights are."""
-        if bool(self.is_given):
-            return self.given
-        now = (self.weights.data_ptr(), self.weights._version)  # the projection is done again only after a change
-        if self._projected is None or self._projected[0] != now:
-            kept = project_to_dag(self.weights.detach().double().cpu().numpy(), self.config.threshold)
-            self._projected = (now, torch.from_numpy(kept).to(self.weights.device))
-        return self._projected[1]
+        return torch.where(self.is_given, self.given, strongest_dag(self.weights, self.config.threshold))
 
     def structure(self) -> DAG:
         """The structure as a graph over x0, x1, ..."""
@@ -171,7 +164,7 @@ class CausalInferenceEngine(NexusModule):
     def set_graph(self, graph: Any) -> ADMG:
         """Take a graph as known: a tensor or array, text, pairs or a graph of ours.
 
-        With as many variables as the engine has, it also becomes the neural structure.
+        With as many variables as the engine has, it also becomes the structure of the neural side.
 
         Raises:
             CycleError: "Causal graph is not DAG", with the cycle.
@@ -179,7 +172,9 @@ class CausalInferenceEngine(NexusModule):
         known = as_graph(graph, self.study.table.names if self.study.table is not None else ())
         self.study.set_graph(known)
         if len(known.names) == self.config.n_variables and not known.confounded:
-            self.given.copy_(torch.from_numpy(known.directed.copy()))
+            own = self.structure().names  # x0, x1, ... may be named in any order; other names count in theirs
+            order = [known.index[name] for name in own] if set(own) == set(known.names) else range(len(own))
+            self.given.copy_(torch.from_numpy(known.directed[np.ix_(order, order)]))
             self.is_given.fill_(True)
         return known
 

@@ -26,7 +26,8 @@ def _names(requirements: list[str]) -> set[str]:
 
 
 CORE = _names(PROJECT["dependencies"])
-FACTORY = CORE | _names(PROJECT["optional-dependencies"]["factory"])
+EXTRAS = [extra for name, extra in PROJECT["optional-dependencies"].items() if name != "dev"]
+FACTORY = CORE.union(*map(_names, EXTRAS))
 CARRIERS = packages_distributions()  # import name -> distributions
 PRODUCT = FACTORY | _names(PROJECT["optional-dependencies"]["reasoning"] + PROJECT["optional-dependencies"]["planners"])
 DEV = PRODUCT | _names(PROJECT["optional-dependencies"]["dev"])

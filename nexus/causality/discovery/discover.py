@@ -44,8 +44,8 @@ class Settings:
     alpha: float = 0.01
     hidden: bool = False
     dag_weight: float = 1.0
-    sparsity_weight: float = 0.03
-    threshold: float = 0.15
+    sparsity_weight: float = 0.1
+    threshold: float = 0.2
     standardise: bool = True
     seed: int = 0
 
@@ -165,7 +165,7 @@ def run_method(
     if method == "lingam":
         return DAG(table.names, direct_lingam(values, *limits))
     if method == "log_det":
-        weights = fit_log_det(values, limits[0], settings.dag_weight, settings.sparsity_weight, seed=settings.seed)
+        weights = fit_log_det(values, limits[0], settings.dag_weight, settings.sparsity_weight)
         return DAG(table.names, project_to_dag(weights, settings.threshold, limits[0]) | limits[1])
     return _by_score(method, table, values, limits, settings, touched)
 

@@ -45,47 +45,71 @@ def project_to_dag(weights: Floats, threshold: float = 0.0, allowed: Bools | Non
     return keep
 
 
+@torch.no_grad()
+def strongest_dag(weights: Tensor, floor: float = 0.0) -> Tensor:
+    """The edges above the lowest threshold (at least `floor`) that leaves no cycle; (n, n) booleans.
+
+    Tensor operations only, so that a compiled model need not stop for it: all thresholds are tried at once, and a graph
+    is acyclic if no variable reaches itself.
+    """
+    strength = weights.detach().float().abs() * (1 - torch.eye(len(weights), device=weights.device))
+    levels = strength.flatten().sort().values.clamp_min(floor)
+    levels = torch.cat([levels.new_full((1,), floor), levels])
+    edges = strength > levels[:, None, None]  # (n * n + 1, n, n), the last one empty
+    reach = edges.float()
+    for _ in range(max(1, (len(weights) - 1).bit_length())):
+        reach = (reach + reach @ reach).clamp_max(1.0)
+    cyclic = reach.diagonal(dim1=1, dim2=2).sum(1) > 0
+    return edges[cyclic.sum()]  # thresholds rise, so the cyclic ones come first
+
+
 def fit_log_det(
     values: Floats,
     allowed: Bools,
     dag_weight: float = 1.0,
-    sparsity_weight: float = 0.03,
+    sparsity_weight: float = 0.1,
     path: tuple[float, ...] = (1.0, 0.1, 0.01, 0.001),
     steps: int = 1500,
-    seed: int = 0,
 ) -> Floats:
-    """The fitted weights, (d, d), on standardised columns; project them to read a graph off."""
+    """The fitted weights, (d, d), on standardised columns; project them to read a graph off.
+
+    The gradients are written out: for 20 variables that is ten times faster than to trace them.
+    """
     z = standardise(values)
-    covariance = torch.from_numpy(z.T @ z / len(z))
-    mask = torch.from_numpy(allowed.astype(float))
-    generator = torch.Generator().manual_seed(seed)
-    raw = 1e-3 * torch.randn(mask.shape, dtype=torch.float64, generator=generator)
+    covariance, weights = z.T @ z / len(z), np.zeros((z.shape[1], z.shape[1]))
     for mu in path:
-        raw = _descend(raw, covariance, mask, mu, dag_weight, sparsity_weight, steps)
-    return np.asarray((raw * mask).numpy())
+        weights = _descend(weights, covariance, allowed, mu, dag_weight, sparsity_weight, steps)
+    return weights
 
 
 def _descend(
-    start: Tensor, covariance: Tensor, mask: Tensor, mu: float, dag: float, sparsity: float, steps: int
-) -> Tensor:
-    """Adam on one level of the path; a step that leaves the region of h is taken back and the rate is halved."""
-    rate, identity = 3e-3, torch.eye(len(start), dtype=start.dtype)
+    start: Floats, covariance: Floats, allowed: Bools, mu: float, dag: float, sparsity: float, steps: int
+) -> Floats:
+    """Adam on one level of the path; if a step leaves the region of h, all is begun again at half the rate."""
+    rate = 3e-3
     while rate > 1e-6:
-        raw = start.clone().requires_grad_()
-        optimiser = torch.optim.Adam([raw], lr=rate, betas=(0.99, 0.999))
-        for _ in range(steps):
-            weights = raw * mask
-            h = log_det_acyclicity(weights)
-            if not torch.isfinite(h):
+        weights, first, second = start.copy(), np.zeros_like(start), np.zeros_like(start)
+        for step in range(1, steps + 1):
+            slope = _slope(weights, covariance, mu, dag, sparsity)
+            if slope is None:
                 break
-            rest = identity - weights
-            variance = ((rest.T @ covariance) * rest.T).sum(1)
-            fit = 0.5 * torch.log(variance.clamp_min(1e-9)).sum()
-            loss = mu * (fit + sparsity * weights.abs().sum()) + dag * h
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            slope *= allowed
+            first = 0.99 * first + 0.01 * slope
+            second = 0.999 * second + 0.001 * slope**2
+            weights = weights - rate * (first / (1 - 0.99**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
         else:
-            return raw.detach()
+            return weights
         rate /= 2
     return start
+
+
+def _slope(weights: Floats, covariance: Floats, mu: float, dag: float, sparsity: float) -> Floats | None:
+    """Gradient of mu (fit + sparsity |W|_1) + dag h(W); None outside the region where I - W∘W is an M-matrix."""
+    inverse = np.linalg.inv(np.eye(len(weights)) - weights * weights)
+    if inverse.min() < -1e-9 or not np.isfinite(inverse).all():  # an M-matrix has an inverse without negative entries
+        return None
+    rest = np.eye(len(weights)) - weights
+    pulled = covariance @ rest
+    variance = np.maximum((rest * pulled).sum(0), 1e-9)
+    fit = -pulled / variance
+    return np.asarray(mu * (fit + sparsity * np.sign(weights)) + dag * 2 * weights * inverse.T)

@@ -23,6 +23,7 @@ class Identification:
         mediators: a front-door set, or None.
         instrument: (variable, what to condition on), or None; identifies an effect if it is linear.
         hedge: the witness, if there is no formula.
+        reaches: False if the graph has no directed path from treatment to outcome: there is no effect then.
     """
 
     treatment: str
@@ -32,6 +33,7 @@ class Identification:
     mediators: frozenset[str] | None
     instrument: tuple[str, frozenset[str]] | None
     hedge: Hedge | None
+    reaches: bool = True
 
     @property
     def identified(self) -> bool:
@@ -50,6 +52,8 @@ class Identification:
         lines = [
             f"effect of {self.treatment} on {self.outcome}: {'identified' if self.identified else 'NOT identified'}"
         ]
+        if not self.reaches:
+            lines.append("  the graph has no directed path between them: it says that there is no effect")
         if self.estimand is not None:
             lines.append(f"  P({self.outcome} | do({self.treatment})) = {self.estimand}")
         if self.adjust is not None:
@@ -92,6 +96,7 @@ def identify(graph: Any, treatment: str, outcome: str, observed: Collection[str]
         mediators=front_door(known, treatment, outcome),
         instrument=instrument(known, treatment, outcome),
         hedge=hedge,
+        reaches=outcome in known.descendants([treatment]),
     )
 
 
