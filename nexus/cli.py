@@ -36,6 +36,9 @@ def parser() -> argparse.ArgumentParser:
         help="top_k, top_p, min_p or repetition_penalty; may be repeated")  # fmt: skip
     chat.set_defaults(run=_chat)
     _add_zoo(commands)
+    _add_doctor_model(_doctors(commands))
+    _add_reason(commands)
+    _add_cause(commands)
     return made
 
 
@@ -63,12 +66,39 @@ def _add_zoo(commands: Any) -> None:
         actions.add_parser(action, help=text).add_argument("name", metavar="NAME")
 
 
+def _add_cause(commands: Any) -> None:
+    cause = commands.add_parser("cause", help="what a treatment does to an outcome, from a CSV file")
+    add = cause.add_argument
+    add("data", metavar="DATA.csv", help="a table with a header line")
+    add("--treatment", metavar="NAME", required=True, help="the column that is acted upon")
+    add("--outcome", metavar="NAME", required=True, help="the column that may change")
+    add("--graph", metavar="TEXT", help="the causes, if they are known: 'z -> t, z -> y, t -> y, a <-> b'")
+    add("--method", metavar="NAME", default="auto", help="how a graph is sought (default: chosen by tests of the data)")
+    add(
+        "--estimator", metavar="NAME", default="auto", help="how the effect is estimated (default: as the graph allows)"
+    )
+    add("--hidden", action="store_true", help="allow for common causes that are not in the table")
+    add("--tiers", metavar="A,B;C", help="what comes first: nothing causes what stands before it")
+    add("--require", metavar="A->B", action="append", default=[], help="an edge that is known; may be repeated")
+    add("--forbid", metavar="A->B", action="append", default=[], help="an edge that is ruled out; may be repeated")
+    add(
+        "--bootstrap",
+        metavar="N",
+        type=int,
+        default=20,
+        help="resamplings for each edge's share (default: %(default)s)",
+    )
+    add("--out", metavar="DIR", default="cause-report", help="where the pictures go (default: %(default)s)")
+    add("--seed", metavar="N", type=int, default=0, help="of everything random (default: %(default)s)")
+    cause.set_defaults(run=_cause)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 well, 2 something the user can put right, 130 Ctrl+C."""
     try:
         arguments = parser().parse_args(argv)
         return arguments.run(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output has had enough
             from nexus.serving.chat import forget_stdout
 
@@ -110,6 +140,73 @@ def _zoo(arguments: argparse.Namespace) -> int:
     options = {key: value for key, value in vars(arguments).items() if key not in ("run", "command", "action")}
     action = "list_systems" if arguments.action == "list" else arguments.action
     return getattr(commands, action)(**options)
+
+
+def _add_reason(commands: Any) -> None:
+    example = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
+    reason = commands.add_parser("reason", help="answer a question in controlled English, with a proof",
+                                 epilog=f'for example: nexus reason "{example}"')  # fmt: skip
+    add = reason.add_argument
+    add("text", metavar="TEXT", help="sentences and a question; - reads them from stdin")
+    add("--json", action="store_true", help="print answer, formulas and proof as JSON")
+    add("--plot", metavar="FILE", type=Path, help="draw the proof into this picture")
+    add("--seconds", metavar="N", type=float, default=20.0, help="give up after this time (default: %(default)s)")
+    reason.set_defaults(run=_reason)
+
+
+def _reason(arguments: argparse.Namespace) -> int:
+    text = sys.stdin.read() if arguments.text == STDIN else arguments.text
+    if arguments.plot is not None and not arguments.plot.absolute().parent.is_dir():
+        raise _Wrong(f"--plot: there is no folder {arguments.plot.parent}. cure: make it first")
+
+    from nexus.reasoning.reasoner import Reasoner
+
+    answers = Reasoner(seconds=arguments.seconds).ask_all(text)
+    for answer in answers:
+        print(answer.to_json() if arguments.json else answer)
+    if arguments.plot is not None:
+        answers[-1].draw(arguments.plot)
+    return 0
+
+
+def _doctors(commands: Any) -> Any:
+    doctor = commands.add_parser("doctor", help="look for what is wrong")
+    return doctor.add_subparsers(title="patients", dest="patient", required=True, metavar="PATIENT")
+
+
+def _add_doctor_model(doctors: Any) -> None:
+    model = doctors.add_parser("model", help="probe a model: outputs, gradients, causality, compilation, time")
+    add = model.add_argument
+    add(
+        "folder", metavar="MODEL_DIR", nargs="?", help="a saved model or a release (default: a fresh one, see --preset)"
+    )
+    add("--preset", metavar="SIZE", default="tiny", help="tiny, small, base or large (default: %(default)s)")
+    add("--length", metavar="N", type=int, default=32, help="tokens to probe with (default: %(default)s)")
+    add("--no-compile", action="store_true", help="leave torch.compile out, which takes longest")
+    add("--json", action="store_true", help="print what was found as JSON")
+    model.set_defaults(run=_doctor_model)
+
+
+def _doctor_model(arguments: argparse.Namespace) -> int:
+    """Exit code 0 if all is well, 1 if the model is faulty."""
+    if arguments.length < 2:
+        raise _Wrong(f"--length: {arguments.length} is too short. cure: give 2 or more")
+    from nexus.core.diagnosis import diagnose, load_model, preset
+
+    model = load_model(arguments.folder) if arguments.folder else preset(arguments.preset)
+    found = diagnose(model, arguments.length, not arguments.no_compile)
+    print(found.to_json() if arguments.json else found)
+    return 0 if found.good else 1
+
+
+def _cause(arguments: argparse.Namespace) -> int:
+    from nexus.causality.report import Question, report
+
+    if arguments.bootstrap < 0:
+        raise _Wrong(f"--bootstrap: {arguments.bootstrap} is negative. cure: give 0 or more")
+    values = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    print(report(Question(**values)))
+    return 0
 
 
 def _release_folder(name: str) -> Path:

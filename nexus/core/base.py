@@ -93,20 +93,29 @@ class NexusModule(nn.Module):
 
     # ---- saving and loading -----------------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, max_shard_bytes: int | None = None) -> Path:
         """Write `model.safetensors` and `config.json` (with a format version) into `folder`, and return it.
 
-        Each file is replaced as a whole. Non-persistent buffers (caches, feature banks) are not saved.
+        Each file is replaced as a whole. Non-persistent buffers (caches, feature banks) are not saved. With
+        ``max_shard_bytes`` the weights of a larger model go into several files with an index.
         """
         from safetensors.torch import save_model
+
+        from nexus.core import shards
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config = self.config.to_dict() if isinstance(self.config, BaseConfig) else self.config
         header = {"format_version": FORMAT_VERSION, "class": type(self).__name__, "config": config}
         text = json.dumps(header, indent=2) + "\n"  # before any file is touched: a value JSON cannot hold raises here
-        with atomic_file(folder / WEIGHTS_FILE) as path:
-            save_model(self, str(path))  # keeps tied weights tied
+        size = sum(t.numel() * t.element_size() for t in self.state_dict().values())
+        if max_shard_bytes is not None and size > max_shard_bytes:
+            shards.save_shards(self, folder, max_shard_bytes)
+            (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+        else:
+            (folder / shards.INDEX_FILE).unlink(missing_ok=True)  # or it would be believed
+            with atomic_file(folder / WEIGHTS_FILE) as path:
+                save_model(self, str(path))  # keeps tied weights tied
         with atomic_file(folder / CONFIG_FILE) as path:
             path.write_text(text, encoding="utf-8")
         return folder
@@ -150,6 +159,11 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file, load_model
 
+    from nexus.core import shards
+
+    if (path.parent / shards.INDEX_FILE).is_file():
+        _load_shards(model, path.parent)
+        return
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a folder that NexusModule.save wrote")
     try:
@@ -162,5 +176,23 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     if missing or unexpected:
         raise ValueError(
             f"{path} does not fit this configuration: missing {sorted(missing)}, not expected {sorted(unexpected)}; "
+            "restore the folder or save the model again"
+        )
+
+
+def _load_shards(model: nn.Module, folder: Path) -> None:
+    from nexus.core import shards
+
+    tensors, own = shards.load_shards(folder), model.state_dict(keep_vars=True)
+    for name in tensors.keys() & own.keys():
+        own[name].data = own[name].data.to(tensors[name].dtype)
+    try:
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{folder} does not hold weights for this configuration: {error}") from error
+    lacking = set(missing) - shards.aliases_of(model, set(tensors))
+    if lacking or unexpected:
+        raise ValueError(
+            f"{folder} does not fit this configuration: missing {sorted(lacking)}, not expected {sorted(unexpected)}; "
             "restore the folder or save the model again"
         )

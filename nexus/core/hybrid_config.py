@@ -2,11 +2,12 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
-from nexus.core.base import BaseConfig, divides, fault, in_range, positive
+from nexus.core.base import BaseConfig, ConfigError, divides, fault, in_range, positive
+from nexus.core.memory import MemoryConfig
 
-LAYER_KINDS = {"A": "attention", "M": "Mamba-2", "W": "Mamba-2 with a short attention window"}
+LAYER_KINDS = {"A": "attention", "M": "Mamba-2", "W": "Mamba-2 with a short attention window", "T": "Titans memory"}
 DEFAULT_PLAN = "MMMMMMMA"  # one attention layer in eight (Jamba, arXiv:2403.19887)
 
 
@@ -14,7 +15,8 @@ DEFAULT_PLAN = "MMMMMMMA"  # one attention layer in eight (Jamba, arXiv:2403.198
 class HybridConfig(BaseConfig):
     """Sizes of a :class:`nexus.core.state_space.HybridLM`; 0 means "derive it" where so noted.
 
-    ``plan`` is tiled over ``n_layers``: 'A' attention, 'M' Mamba-2, 'W' Mamba-2 with a short attention window.
+    ``plan`` is tiled over ``n_layers``: 'A' attention, 'M' Mamba-2, 'W' Mamba-2 with a short attention window, 'T'
+    memory that learns while reading (its fields begin with ``memory``, see :class:`nexus.core.memory.MemoryConfig`).
     ``window`` is the width of the window of 'W' layers (0: none); ``attention_window`` that of 'A' layers (0: they see
     everything, and the model keeps one quadratic term). Both keep the first ``sinks`` tokens visible.
     """
@@ -44,6 +46,13 @@ class HybridConfig(BaseConfig):
     d_conv: int = 4
     chunk_size: int = 64
     ssm_bias: bool = False
+    # memory
+    memory_mode: Literal["context", "gate", "layer"] = "gate"
+    memory_heads: int = 0  # n_heads
+    memory_window: int = 64
+    memory_chunk: int = 16
+    memory_depth: int = 2
+    n_persistent: int = 4
     # all
     norm_eps: float = 1e-5
     tie_embeddings: bool = True
@@ -59,6 +68,7 @@ class HybridConfig(BaseConfig):
             "d_ff": -(-8 * self.d_model // 3 // 64) * 64,
             "n_kv_heads": self.n_heads,
             "head_dim": self.d_model // max(self.n_heads, 1),
+            "memory_heads": self.n_heads,
             "ssm_heads": 2 * self.d_model // max(self.ssm_head_dim, 1),
         }
         for name, value in fill.items():
@@ -69,6 +79,22 @@ class HybridConfig(BaseConfig):
     def layers(self) -> str:
         """The plan written out, one character a layer."""
         return (self.plan * -(-self.n_layers // len(self.plan)))[: self.n_layers]
+
+    @property
+    def memory(self) -> MemoryConfig:
+        """Sizes of the 'T' layers."""
+        return MemoryConfig(
+            d_model=self.d_model, n_heads=self.memory_heads, mode=self.memory_mode, window=self.memory_window,
+            chunk_size=self.memory_chunk, depth=self.memory_depth, n_persistent=self.n_persistent,
+            norm_eps=self.norm_eps, rope_theta=self.rope_theta,
+        )  # fmt: skip
+
+    def _memory_faults(self) -> list[str]:
+        try:
+            self.memory.validate()
+        except ConfigError as error:
+            return [f"memory: {line}" for line in error.faults]
+        return []
 
     def faults(self) -> list[str]:
         """Everything that is wrong with the sizes, one line each."""
@@ -85,7 +111,7 @@ class HybridConfig(BaseConfig):
         if unknown or not self.plan:
             kinds = ", ".join(f"{key} ({name})" for key, name in LAYER_KINDS.items())
             found.append(fault("plan", self.plan, "has unknown layer kinds" if unknown else "is empty", f"use {kinds}"))
-        found += in_range(self, "rotary_fraction", 0, 1)
+        found += [*in_range(self, "rotary_fraction", 0, 1), *(self._memory_faults() if "T" in self.plan else [])]
         if int(self.head_dim * self.rotary_fraction) % 2:
             cure = "choose it so that an even number of channels turns"
             found.append(
@@ -101,6 +127,6 @@ class HybridConfig(BaseConfig):
         sizes: dict[str, object] = {
             "vocab_size": 97, "d_model": 32, "n_layers": 4, "plan": "MWMA", "n_heads": 4, "n_kv_heads": 2, "d_ff": 64,
             "window": 5, "sinks": 2, "ssm_heads": 4, "ssm_head_dim": 16, "ssm_groups": 2, "d_state": 8, "chunk_size": 8,
-            "max_seq_length": 256,
+            "max_seq_length": 256, "memory_window": 6, "memory_chunk": 4, "n_persistent": 2,
         }  # fmt: skip
         return cls(**{**sizes, **changes})  # type: ignore[arg-type]

@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nexus.core.files import atomic_file
+from nexus.core.memory import MemoryState
 from nexus.layers.attention import AttentionState
 from nexus.layers.ssm import Mamba2State, WindowedMamba2State
 
-LayerState = AttentionState | Mamba2State | WindowedMamba2State
+LayerState = AttentionState | Mamba2State | WindowedMamba2State | MemoryState
 FORMAT_VERSION = "1"
 
 
@@ -94,6 +95,8 @@ class LMState:
 def _kind(layer: LayerState) -> str:
     if isinstance(layer, WindowedMamba2State):
         return "W" if layer.window is not None else "w"  # w: the window has been narrowed to nothing
+    if isinstance(layer, MemoryState):
+        return "T"
     return "A" if isinstance(layer, AttentionState) else "M"
 
 
@@ -112,6 +115,9 @@ def _tensors(name: str, layer: LayerState) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(layer, Mamba2State):
         yield f"{name}.ssm", layer.ssm
         yield f"{name}.conv", layer.conv
+    elif isinstance(layer, MemoryState):
+        yield f"{name}.anchor", layer.anchor.clone()  # at a chunk's start it is the very tensor of the weights
+        yield from ((f"{name}.{field}", part) for field, part in layer._asdict().items() if field != "anchor")
     else:
         yield from _tensors(f"{name}.mamba", layer.mamba)
         if layer.window is not None:
@@ -124,6 +130,8 @@ def _build(kind: str, name: str, tensors: dict[str, Tensor]) -> LayerState:
         return AttentionState(key, value, key.shape[2])
     if kind == "M":
         return Mamba2State(tensors[f"{name}.ssm"], tensors[f"{name}.conv"])
+    if kind == "T":
+        return MemoryState(*(tensors[f"{name}.{field}"] for field in MemoryState._fields))
     window = _build("A", f"{name}.window", tensors) if kind == "W" else None
     mamba = _build("M", f"{name}.mamba", tensors)
     assert isinstance(mamba, Mamba2State)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from nexus.core.base import NexusModule
 from nexus.core.hybrid_config import HybridConfig
 from nexus.core.lm_state import LayerState, LMState
+from nexus.core.memory import MemoryState, TitansMemory
 from nexus.layers.attention import AttentionState, GroupedQueryAttention, Visibility
 from nexus.layers.attention.visibility import EMPTY, empty_positions, look, look_once
 from nexus.layers.components import RMSNorm, SwiGLU
@@ -75,12 +76,14 @@ class Block(nn.Module):
         if isinstance(self.mixer, WindowedMamba2):
             assert state is None or isinstance(state, WindowedMamba2State)
             return self.mixer(x, scene.rotary, scene.sights[window] if window else None, state, scene.mask, window)
-        assert state is None or isinstance(state, Mamba2State)
+        assert state is None or isinstance(state, (Mamba2State, MemoryState))
         return self.mixer(x, state, scene.mask)
 
 
 def _mixer(config: HybridConfig, kind: str) -> nn.Module:
     c = config
+    if kind == "T":
+        return TitansMemory(c.memory)
     if kind in "AW":
         attention = GroupedQueryAttention(c.d_model, c.n_heads, c.n_kv_heads, c.head_dim, c.qkv_bias)
         if kind == "A":
@@ -97,6 +100,7 @@ class HybridBackbone(NexusModule):
     Attributes:
         window: width of the short window of 'W' layers; may be changed at any time, states made before are then void.
         gradient_checkpointing: recompute each block in backward instead of keeping its activations.
+        kept: the text read last and the state after it, where its owner keeps them; :meth:`reset_state` forgets both.
     """
 
     config_class = HybridConfig
@@ -104,16 +108,32 @@ class HybridBackbone(NexusModule):
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
+        self.kept: tuple[tuple[int, ...], LMState] | None = None
         self.blocks = nn.ModuleList(Block(self.config, kind) for kind in self.config.layers)
         self.norm = RMSNorm(self.config.d_model, self.config.norm_eps)
         self.rotary = RotaryEmbedding(self.config.head_dim, self.config.rope_theta, self.config.rotary_fraction)
         self.window = self.config.window
         self.gradient_checkpointing = False
 
+    @property
+    def use_parallel_scan(self) -> bool:
+        """Whether state-space layers use the chunked matrix form (the default) or go step by step."""
+        return all(m.use_parallel_scan for m in self.modules() if isinstance(m, Mamba2))
+
+    @use_parallel_scan.setter
+    def use_parallel_scan(self, value: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, Mamba2):
+                module.use_parallel_scan = value
+
+    def reset_state(self) -> None:
+        """Forget the text that was read last, if its state was kept; weights stay as they are."""
+        self.kept = None
+
     def windows(self) -> list[int]:
         """Window width of each layer; 0 is "everything" for 'A' and "no window" for 'W' layers."""
-        widths = {"A": self.config.attention_window, "W": self.window, "M": 0}
-        return [widths[kind] for kind in self.config.layers]
+        widths = {"A": self.config.attention_window, "W": self.window}
+        return [widths.get(kind, 0) for kind in self.config.layers]
 
     def init_state(self, batch_size: int) -> LMState:
         """The state before the first token."""
@@ -127,7 +147,7 @@ class HybridBackbone(NexusModule):
             elif isinstance(mixer, GroupedQueryAttention):
                 layers.append(mixer.init_state(batch_size, slots))
             else:
-                assert isinstance(mixer, Mamba2)
+                assert isinstance(mixer, (Mamba2, TitansMemory))
                 layers.append(mixer.init_state(batch_size))
         seen = {w: empty_positions(w or None, self.config.sinks, device) for w in self._attending()}
         return LMState(tuple(layers), torch.zeros(1, dtype=torch.long, device=device), seen)

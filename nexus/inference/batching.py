@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nexus.core.lm_state import LayerState, LMState
+from nexus.core.memory import MemoryState
 from nexus.layers.attention import AttentionState
 from nexus.layers.attention.visibility import EMPTY
 from nexus.layers.ssm import Mamba2State, WindowedMamba2State
@@ -109,6 +110,8 @@ def _merge_layer(parts: Sequence[LayerState]) -> LayerState:
     first = parts[0]
     if isinstance(first, AttentionState):
         return _merge_caches([part for part in parts if isinstance(part, AttentionState)])
+    if isinstance(first, MemoryState):
+        return MemoryState(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
     if isinstance(first, Mamba2State):
         return Mamba2State(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
     pairs = [part for part in parts if isinstance(part, WindowedMamba2State)]

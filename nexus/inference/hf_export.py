@@ -103,6 +103,8 @@ def _window_faults(model: HybridLM) -> list[str]:
     if "W" in model.config.layers and window:
         cure = f"train the student without it and call model.set_window(0), {keep}"
         faults.append(fault("window", window, "of 'W' layers has no place in the layout", cure))
+    if "T" in model.config.layers:
+        faults.append(fault("plan", model.config.plan, "has memory layers, which the layout lacks", keep[3:]))
     if "A" in model.config.layers and attention_window:
         cure = f"use attention_window=0, {keep}"
         faults.append(fault("attention_window", attention_window, "(with sinks) has no place in the layout", cure))

@@ -26,10 +26,10 @@ def _names(requirements: list[str]) -> set[str]:
 
 
 CORE = _names(PROJECT["dependencies"])
-FACTORY = CORE | _names(PROJECT["optional-dependencies"]["factory"])
+EXTRAS = PROJECT["optional-dependencies"]
+PRODUCT = CORE.union(*(_names(extra) for name, extra in EXTRAS.items() if name != "dev"))
+DEV = PRODUCT | _names(EXTRAS["dev"])
 CARRIERS = packages_distributions()  # import name -> distributions
-DOCS = FACTORY | _names(PROJECT["optional-dependencies"]["docs"])
-DEV = FACTORY | _names(PROJECT["optional-dependencies"]["dev"])
 
 
 def _top_names(nodes: Iterator[ast.AST]) -> set[str]:
@@ -52,8 +52,8 @@ def _files(*folders: str) -> list[Path]:
 
 @pytest.mark.parametrize(
     ("folders", "declared"),
-    [(("nexus", "src"), FACTORY), (("scripts",), DOCS), (("tests", "benchmarks"), DEV)],
-    ids=["product", "scripts", "tests"],
+    [(("nexus", "src", "scripts"), PRODUCT), (("tests", "benchmarks"), DEV)],
+    ids=["product", "tests"],
 )
 def test_every_package_that_is_imported_is_declared(folders, declared):
     for path in _files(*folders):

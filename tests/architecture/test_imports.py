@@ -19,6 +19,7 @@ ROWS = [
     ["nexus.serving"],
     ["nexus.living"],
     ["nexus.training"],
+    ["mind"],
     ["nexus.inference"],
     ["nexus.core", "nexus.models.*", "nexus.reasoning", "nexus.causality"],
     ["nexus.layers"],
@@ -26,7 +27,9 @@ ROWS = [
     ["ground", "nexus.catalog"],
 ]
 ROW = {room: number for number, row in enumerate(ROWS) for room in row}
-GROUND = {f"nexus.core.{stem}" for stem in ("base", "config", "typecheck", "files", "mixins", "visualizer")}
+GROUND = {f"nexus.core.{stem}" for stem in ("base", "config", "typecheck", "files", "mixins", "visualizer", "shards")}
+# The mind as a whole speaks, so it stands above nexus.inference, which speaks with its parts; the parts stand below.
+MIND = {f"nexus.core.{stem}" for stem in ("nexus_core", "speech", "diagnosis")}
 NEIGHBOURS = {  # on one row, and allowed all the same
     ("nexus.core", "nexus.reasoning"),
     ("nexus.core", "nexus.causality"),
@@ -34,6 +37,7 @@ NEIGHBOURS = {  # on one row, and allowed all the same
     ("nexus.models.multimodal", "nexus.models.vision"),
     ("nexus.models.multimodal", "nexus.models.nlp"),
 }
+OPTIONAL = {"nexus.core.visualizer": {"matplotlib"}}  # inside functions; test_dependencies.py sees to that
 THIRD_PARTY = {"ground": {"torch", "safetensors"}, "nexus.catalog": set()}
 
 
@@ -54,6 +58,8 @@ def room_of(module: str) -> str | None:
     """The room a module belongs to; None for the bare package `nexus`, which holds the version only."""
     if module in GROUND:
         return "ground"
+    if module in MIND:
+        return "mind"
     parts = module.split(".")
     if parts[0] == "nexus_final":
         return "nexus_final"
@@ -91,9 +97,14 @@ def faults_of(source: str, module: str, is_package: bool = False) -> list[str]:
             other = room_of(target)
             if other and other != room and not _may(room, other):
                 found.append(f"{module}:{line} imports {target}: {room} must not know {other}")
-        elif room in THIRD_PARTY and top not in sys.stdlib_module_names | THIRD_PARTY[room]:
+        elif room in THIRD_PARTY and top not in _allowed(room, module):
             found.append(f"{module}:{line} imports {target}: {room} stands on {THIRD_PARTY[room] or 'nothing'} only")
     return found
+
+
+def _allowed(room: str, module: str) -> set[str]:
+    """Packages that a room stands on."""
+    return set(sys.stdlib_module_names) | THIRD_PARTY[room] | OPTIONAL.get(module, set())
 
 
 def _may(room: str | None, other: str) -> bool:

@@ -32,6 +32,9 @@ PLANS = {
     "W of 5": {"plan": "W", "n_layers": 2, "window": 5, "sinks": 0},
     "W and A of one width": {"plan": "WA", "n_layers": 2, "window": 5, "attention_window": 5},
     "gains": {"plan": "W", "n_layers": 2, "window": 5, "window_choices": (9, 5, 0)},
+    "T as context": {"plan": "T", "n_layers": 2, "memory_mode": "context"},
+    "T as gate": {"plan": "TM", "n_layers": 2, "memory_mode": "gate"},
+    "T as layer": {"plan": "AT", "n_layers": 2, "memory_mode": "layer"},
     "mixed": MIXED,
     "linear": LINEAR,
 }

@@ -30,6 +30,9 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (..., d_model) to the same shape."""
         both = self.gate_up_proj(x)
+        if torch.compiler.is_compiling():  # it fuses this by itself, and cannot trace results written into halves
+            gate, up = both.chunk(2, dim=-1)
+            return self.down_proj(F.silu(gate) * up)
         return self.down_proj(_SiluMul.apply(both) if torch.is_grad_enabled() else _silu_mul(both))
 
 

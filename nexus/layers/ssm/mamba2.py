@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from nexus.layers.components.rms_norm import GatedRMSNorm
 from nexus.layers.ssm.causal_conv import causal_conv_silu
-from nexus.layers.ssm.ssd import ssd_chunked, ssd_step
+from nexus.layers.ssm.ssd import ssd_chunked, ssd_recurrent, ssd_step
 
 
 class Mamba2State(NamedTuple):
@@ -53,6 +53,7 @@ class Mamba2(nn.Module):
             raise ValueError(f"n_groups={n_groups}: must divide n_heads={n_heads}; use a divisor, for example 1")
         self.n_heads, self.head_dim, self.d_state, self.n_groups = n_heads, head_dim, d_state, n_groups
         self.d_conv, self.chunk_size, self.dt_min = d_conv, chunk_size, dt_min
+        self.use_parallel_scan = True  # False: step after step, the slow truth
         self.d_inner = n_heads * head_dim
         self.conv_dim = self.d_inner + 2 * n_groups * d_state  # x | B | C
         self.in_proj = nn.Linear(d_model, self.d_inner + self.conv_dim + n_heads, bias=proj_bias)  # z | x | B | C | dt
@@ -130,6 +131,9 @@ class Mamba2(nn.Module):
             return self._step(x, b, c, dt, log_decay, state)
         x = x.unflatten(-1, (self.n_heads, self.head_dim))
         b, c = (t.unflatten(-1, (self.n_groups, self.d_state)) for t in (b, c))
+        if not self.use_parallel_scan:
+            y, state = ssd_recurrent(x * dt.unsqueeze(-1), log_decay, b, c, state)
+            return torch.addcmul(y, x, self.D.unsqueeze(-1)).flatten(-2), state
         y, state = ssd_chunked(x, log_decay, b, c, self.chunk_size, state, dt, self.D)
         return y.flatten(-2), state
 

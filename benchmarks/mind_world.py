@@ -1,0 +1,252 @@
+"""Does the world model see what moves, foresee it, notice what cannot be, and plan?
+
+    python benchmarks/mind_world.py            10 seeds a world and regulariser (about an hour)
+    python benchmarks/mind_world.py --long     20 seeds
+    python benchmarks/mind_world.py --quick    1 seed, fewer steps
+
+Worlds of 16 x 16 pixels, two frames an observation: a bouncing ball, a pendulum, and a room that an agent walks through
+(four actions, a wall with a door). Measured: collapse; R2 of a linear probe for position and velocity; error of the
+roll-out over that of "nothing moves" up to 32 steps; AUROC of surprise for a jump; share of rooms solved by planning.
+Writes results/mind_world.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nexus.core.collapse import collapse_report
+from nexus.core.world_model import WorldModel, WorldModelConfig
+
+RESULTS = Path(__file__).parent / "results" / "mind_world.json"
+SIDE, LENGTH, HORIZONS = 16, 48, (1, 2, 4, 8, 16, 32)
+MOVES = torch.tensor([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])
+DOOR, WALL = 4, 8  # the wall stands in column 8 of the room, the door is its row 4
+
+
+class Films(NamedTuple):
+    """Films (N, T, 2 SIDE^2), where things are (N, T, 2) and how they move (N, T, 2), and actions (N, T, 4) or None."""
+
+    frames: Tensor
+    place: Tensor
+    speed: Tensor
+    actions: Tensor | None
+
+
+def main() -> None:
+    """Every world with every seed; print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--regularisers", default="sigreg,variance_covariance,none")
+    parser.add_argument("--worlds", default="ball,pendulum,room")
+    parser.add_argument("--steps", type=int, default=0)
+    options = parser.parse_args()
+    seeds = 1 if options.quick else 20 if options.long else 10
+    steps = options.steps or (600 if options.quick else 2_000)
+    result: dict = {"quick": options.quick, "steps": steps, "runs": []}
+    for name in options.worlds.split(","):
+        for regulariser in options.regularisers.split(","):
+            for seed in range(seeds):
+                run = one_run(name, regulariser, seed, steps)
+                result["runs"].append(run)
+                print(json.dumps(run), flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def one_run(name: str, regulariser: str, seed: int, steps: int) -> dict:
+    """Train a world model and look at all that is claimed."""
+    torch.manual_seed(seed)
+    start, make = time.perf_counter(), WORLDS[name]
+    films = make(1_000, torch.Generator().manual_seed(seed))
+    test = make(200, torch.Generator().manual_seed(10_000 + seed))
+    world = train(films, regulariser, steps)
+    with torch.no_grad():
+        seen, known = world.encoder(films.frames[:400])[0], world.encoder(test.frames)[0]
+        report = collapse_report(known)
+        run = {
+            "world": name, "regulariser": regulariser, "seed": seed, "collapsed": report.collapsed,
+            "rank": round(report.effective_rank, 2), "deviation": round(report.deviation, 3),
+            "R2 position": probe(seen, films.place[:400], known, test.place),
+            "R2 velocity": probe(seen, films.speed[:400], known, test.speed),
+            "error / nothing moves": foresight(world, test),
+            "AUROC of a jump": surprise(world, test),
+        }  # fmt: skip
+        if name == "room":
+            run["rooms solved"] = plan(world, seed)
+    return {**run, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def train(films: Films, regulariser: str, steps: int) -> WorldModel:
+    """One recipe for all worlds."""
+    weight = {"sigreg": 0.1, "variance_covariance": 1.0, "none": 0.0}[regulariser]
+    world = WorldModel(WorldModelConfig(
+        d_input=films.frames.shape[-1], d_latent=32, d_hidden=128, d_action=0 if films.actions is None else 4,
+        n_levels=2, prediction_horizon=8, ema=0.98, regulariser=regulariser, regulariser_weight=weight,
+    ))  # fmt: skip
+    optimiser = torch.optim.AdamW([p for p in world.parameters() if p.requires_grad], lr=1e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps)
+    for _ in range(steps):
+        rows = torch.randint(len(films.frames), (32,))
+        begin = int(torch.randint(LENGTH - 24, ()))
+        part = slice(begin, begin + 24)
+        actions = None if films.actions is None else films.actions[rows, part]
+        optimiser.zero_grad()
+        world.loss(films.frames[rows, part], actions).total.backward()
+        optimiser.step()
+        schedule.step()
+        world.update_target()
+    return world.eval()
+
+
+def probe(x: Tensor, y: Tensor, x_new: Tensor, y_new: Tensor) -> float:
+    """R2 on new films of a linear map from latents to a quantity, fitted on old ones."""
+    ones = torch.ones(1)
+    design, asked = (torch.cat([t.flatten(0, 1), ones.expand(t[..., 0].numel(), 1)], -1) for t in (x, x_new))
+    weights = torch.linalg.lstsq(design.double(), y.flatten(0, 1).double()).solution
+    goal = y_new.flatten(0, 1).double()
+    return round(1 - float((asked.double() @ weights - goal).square().sum() / (goal - goal.mean(0)).square().sum()), 4)
+
+
+def foresight(world: WorldModel, test: Films) -> dict[int, float]:
+    """Squared error of roll-outs over that of a world in which nothing moves, by horizon."""
+    latents, goals = world.encoder(test.frames)[0], world.target(test.frames)[0]
+    start = 8
+    actions = None if test.actions is None else test.actions[:, start : start + HORIZONS[-1]]
+    rolled = world.imagine(latents[:, start], actions, HORIZONS[-1])
+    found = {}
+    for k in HORIZONS:
+        goal = goals[:, start + k]
+        found[k] = round(float((rolled[:, k - 1] - goal).square().mean() / (goals[:, start] - goal).square().mean()), 4)
+    return found
+
+
+def surprise(world: WorldModel, test: Films) -> float:
+    """AUROC with which surprise tells films that jump to another film's middle from films that go on."""
+    middle = LENGTH // 2
+    jumped = torch.cat((test.frames[:, :middle], test.frames.roll(1, 0)[:, middle:]), dim=1)
+    calm, alarmed = (world(frames, test.actions)["surprise"][:, middle] for frames in (test.frames, jumped))
+    return round(float((alarmed[:, None] > calm[None]).float().mean()), 4)
+
+
+# ---- worlds ---------------------------------------------------------------------------------------------------------
+
+
+def ball(count: int, generator: torch.Generator) -> Films:
+    """A ball that bounces off the walls of a box."""
+    start = torch.rand(count, 1, 2, generator=generator)
+    angle = 2 * math.pi * torch.rand(count, 1, generator=generator)
+    speed = 0.03 + 0.05 * torch.rand(count, 1, 1, generator=generator)
+    way = torch.stack([angle.cos(), angle.sin()], -1) * speed
+    folded = (start + way * torch.arange(-1, LENGTH)[:, None]).remainder(2)
+    place = 1 - (1 - folded).abs()  # a path through mirrored rooms, folded back into one
+    heading = torch.where(folded < 1, 1.0, -1.0) * way
+    return _films(1 + 13 * place, heading / 0.08, None)
+
+
+def pendulum(count: int, generator: torch.Generator) -> Films:
+    """A pendulum without friction, drawn as its bob."""
+    angle = 2.5 * (2 * torch.rand(count, generator=generator) - 1)
+    speed = torch.zeros(count)
+    angles, speeds = [], []
+    for _ in range(LENGTH + 1):
+        for _ in range(4):
+            speed = speed - 0.05 * torch.sin(angle)
+            angle = angle + 0.05 * speed
+        angles.append(angle)
+        speeds.append(speed)
+    angle, speed = torch.stack(angles, 1), torch.stack(speeds, 1)
+    place = torch.stack([angle.sin(), angle.cos()], -1)
+    heading = torch.stack([speed * angle.cos(), -speed * angle.sin()], -1)
+    return _films(7.5 + 6 * place, heading, None)
+
+
+def room(count: int, generator: torch.Generator) -> Films:
+    """An agent that walks at random through two rooms, joined by a door."""
+    place = free_places(count, generator)
+    picks = torch.randint(4, (count, LENGTH), generator=generator)
+    places = [place, place]
+    for t in range(LENGTH - 1):
+        place = walk(place, MOVES[picks[:, t]])
+        places.append(place)
+    path = torch.stack(places, 1)
+    speed = path[:, 1:] - path[:, :-1]
+    return _films(path, speed, F.one_hot(picks, 4).float(), speed=speed)
+
+
+WORLDS: dict[str, Callable[[int, torch.Generator], Films]] = {"ball": ball, "pendulum": pendulum, "room": room}
+
+
+def free_places(count: int, generator: torch.Generator) -> Tensor:
+    """Places (count, 2), row and column, on either side of the wall."""
+    place = torch.randint(SIDE, (count, 2), generator=generator).float()
+    place[:, 1] = torch.where(place[:, 1] == WALL, WALL - 1, place[:, 1])
+    return place
+
+
+def walk(place: Tensor, move: Tensor) -> Tensor:
+    """One step; walls are not walked through."""
+    there = (place + move).clamp(0, SIDE - 1)
+    blocked = (there[:, 1] == WALL) & (there[:, 0] != DOOR)
+    return torch.where(blocked[:, None], place, there)
+
+
+def _films(place: Tensor, heading: Tensor, actions: Tensor | None, speed: Tensor | None = None) -> Films:
+    grid = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij"), -1).view(-1, 2).float()
+    image = (-(place[:, :, None] - grid).square().sum(-1) / 2).exp()  # (N, T + 1, SIDE^2), a soft disc
+    frames = torch.cat((image[:, 1:], image[:, 1:] - image[:, :-1]), dim=-1)
+    return Films(frames, place[:, 1:], heading[:, 1:] if speed is None else speed, actions)
+
+
+# ---- planning -------------------------------------------------------------------------------------------------------
+
+
+def plan(world: WorldModel, seed: int, rooms: int = 100, budget: int = 48) -> float:
+    """Share of rooms in which the agent reaches a goal image: a map of latents, walked by imagined one-step moves."""
+    generator = torch.Generator().manual_seed(20_000 + seed)
+    place, goal = free_places(rooms, generator), free_places(rooms, generator)
+    table = _map_of(world)
+    solved = torch.zeros(rooms, dtype=torch.bool)
+    for _ in range(budget):
+        moves = torch.stack(
+            [table[int(g[0] * SIDE + g[1])][int(p[0] * SIDE + p[1])] for p, g in zip(place, goal, strict=True)]
+        )
+        place = walk(place, MOVES[moves])
+        solved |= (place == goal).all(-1)
+    return float(solved.float().mean())
+
+
+def _map_of(world: WorldModel) -> dict[int, Tensor]:
+    """For every goal the best move at each place, by value iteration over the model's own imagined transitions."""
+    cells = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij"), -1).view(-1, 2).float()
+    still = _films(cells[:, None].expand(-1, 2, -1), torch.zeros(len(cells), 2, 2), None).frames
+    latents = world.encoder(still)[0][:, 0]
+    following = [
+        torch.cdist(
+            world.predict(latents, F.one_hot(torch.tensor(a), 4).float().expand(len(cells), 4)), latents
+        ).argmin(1)
+        for a in range(4)
+    ]
+    steps = torch.stack(following, 1)  # (places, 4): where the model believes each move leads
+    table = {}
+    for goal in range(len(cells)):
+        distance = torch.full((len(cells),), float("inf"))
+        distance[goal] = 0
+        for _ in range(4 * SIDE):
+            distance = torch.minimum(distance, 1 + distance[steps].amin(1))
+        table[goal] = distance[steps].argmin(1)
+    return table
+
+
+if __name__ == "__main__":
+    main()
