@@ -22,7 +22,7 @@ from nexus.training.objectives import IGNORED, logits_of
 
 
 def sequence_log_probs(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-probability of each answer (B,): the sum over labels (B, T) that aren't `IGNORED`, each read one step before."""
+    """Log-probability of each answer (B,): the sum over labels (B, T) that aren't `IGNORED`."""
     wanted = labels[:, 1:]
     log_probs = logits[:, :-1].float().log_softmax(-1)
     picked = log_probs.gather(-1, wanted.clamp(min=0).unsqueeze(-1)).squeeze(-1)

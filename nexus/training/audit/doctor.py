@@ -1,4 +1,4 @@
-"""What `nexus doctor run` prints: the diagnosis of a folder or a log, as text or JSON; and what is written on request."""
+"""What `nexus doctor run` prints: the diagnosis of a folder or a log, as text, JSON or a page."""
 
 from __future__ import annotations
 

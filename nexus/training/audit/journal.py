@@ -29,10 +29,11 @@ def write_journal_entry(
     text = path.read_text(encoding="utf-8") if path.is_file() else "# Journal\n"
     if HEADING not in text:
         text = f"{text.rstrip()}\n\n{HEADING}\n"
+    place = f" ({finding.code})" if finding.code else ""
     entry = (
         f"\n### {day} - {finding.kind.capitalize()}\n"
         f"**Symptom**: {finding.evidence}\n"
-        f"**Root Cause**: {finding.causes[0] if finding.causes else 'unknown'}{f' ({finding.code})' if finding.code else ''}\n"
+        f"**Root Cause**: {finding.causes[0] if finding.causes else 'unknown'}{place}\n"
         f"**Fix**: {fix}\n"
         f"**Resolution**: {resolution}\n"
     )

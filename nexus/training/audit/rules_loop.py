@@ -110,7 +110,7 @@ def future(record: Record) -> Finding | None:
 def bad_start(record: Record) -> Finding | None:
     """The first loss is far above that of a uniform guess."""
     first, uniform = record.facts.get("initial_loss"), record.facts.get("uniform_loss")
-    if first is None or not uniform or not math.isfinite(first) or first < 1.5 * uniform + 0.5:
+    if first is None or not uniform or not math.isfinite(first) or first < uniform + max(1.0, 0.3 * uniform):
         return None
     evidence = (
         f"loss {first:.3g} at the first step; a uniform guess over {record.facts['classes']} classes "

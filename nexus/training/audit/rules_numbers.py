@@ -351,7 +351,7 @@ def vanishing(record: Record) -> Finding | None:
 def shrinking(record: Record) -> Finding | None:
     """Weights are pulled to zero faster than the gradient builds them."""
     sizes = [r["weight"] for r in record.readings if "weight" in r]
-    if len(sizes) < 4 or sizes[0] == 0 or sizes[-1] > 0.35 * sizes[0]:
+    if len(sizes) < 4 or sizes[0] == 0 or not sizes[-1] <= 0.35 * sizes[0]:
         return None
     losses = record.losses
     if classify_convergence(losses) == "healthy" and mean(losses[-5:]) < 0.6 * losses[0]:

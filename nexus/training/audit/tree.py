@@ -30,6 +30,7 @@ TREE = (
         (
             numbers.broken_graph,
             numbers.not_in_optimizer,
+            curve.dead_units,  # what hangs on them gets no gradient either
             numbers.detached,
             numbers.frozen_by_flag,
             numbers.rate_is_zero,
@@ -39,7 +40,7 @@ TREE = (
     Branch("Is the loss the right one?", (loop.probabilities, loop.unshifted, loop.future, loop.bad_start)),
     Branch(
         "Is the network in good health?",
-        (curve.saturated_units, numbers.vanishing, curve.dead_units, numbers.shrinking, numbers.exploding),
+        (curve.saturated_units, numbers.vanishing, numbers.shrinking, numbers.exploding),
     ),
     Branch(
         "Does the loss fall as it should?",
