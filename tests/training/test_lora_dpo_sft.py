@@ -110,7 +110,7 @@ def test_a_round_trip_of_our_own(tmp_path):
 def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(ValueError, match="no linear layer has such a name; there are"):
         apply_lora(student(), ["query"])
-    with pytest.raises(FileNotFoundError, match="lacks adapter_config.json"):
+    with pytest.raises(FileNotFoundError, match=r"lacks adapter_config\.json"):
         load_adapter(student(), tmp_path)
     model = llama()
     apply_lora(model, ["q_proj"])

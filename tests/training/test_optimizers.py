@@ -89,8 +89,8 @@ def test_soap():
     equal(
         lambda p: SOAP(p, 3e-3, (0.95, 0.9), factor_beta=0.8, weight_decay=0.01, every=5),
         lambda p: Oracle(
-            p, 3e-3, (0.95, 0.9), shampoo_beta=0.8, weight_decay=0.01, precondition_frequency=5, normalize_gradient=False,
-            correct_bias=True,
+            p, 3e-3, (0.95, 0.9), shampoo_beta=0.8, weight_decay=0.01, precondition_frequency=5,
+            normalize_gradient=False, correct_bias=True,
         ),
         tolerance=1e-6,
     )  # fmt: skip

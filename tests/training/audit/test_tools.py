@@ -143,7 +143,9 @@ def test_annotations_of_jaxtyping_are_read():
     from jaxtyping import Float
     from torch import Tensor
 
-    def add(x: Float[Tensor, "n m"], y: Float[Tensor, "m"]) -> Float[Tensor, "n m"]:
+    matrix, vector = Float[Tensor, "n m"], Float[Tensor, "m"]
+
+    def add(x: matrix, y: vector) -> matrix:
         return x + y
 
     checked = check_shapes()(add)
@@ -218,7 +220,8 @@ def test_the_smoke_test_runs_and_can_fail(tmp_path, made, code):
     path = write_smoke_test(FINDING, "mended:build", tmp_path / "tests")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import importlib.util as u; "
-        "s = u.spec_from_file_location('t', sys.argv[2]); m = u.module_from_spec(s); s.loader.exec_module(m); m.test_no_nan_death()"
+        "s = u.spec_from_file_location('t', sys.argv[2]); m = u.module_from_spec(s); s.loader.exec_module(m); "
+        "m.test_no_nan_death()"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(path)], capture_output=True, text=True)
     assert done.returncode == code, done.stderr
@@ -260,7 +263,7 @@ def log_of(losses):
 )
 def test_a_log_alone_is_diagnosed(tmp_path, text, kind):
     (tmp_path / "train.log").write_text(text)
-    assert [finding.kind for finding in diagnose(tmp_path / "train.log")][0] == kind
+    assert diagnose(tmp_path / "train.log")[0].kind == kind
 
 
 def test_a_folder_without_anything_is_named(tmp_path):

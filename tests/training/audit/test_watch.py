@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from nexus.training.audit.diagnosis import diagnose
 from nexus.training.audit.probes import can_overfit_one_batch, learning_rate_range_test, sees_future
 from nexus.training.audit.record import Record, read_record
 from nexus.training.audit.replay import find_origin
@@ -70,9 +71,7 @@ def test_the_record_on_disk_gives_the_same_diagnosis(tmp_path):
     auditor.close()
     again = read_record(tmp_path)
     assert len(again.steps) == len(auditor.record.steps)
-    assert [f.kind for f in auditor.findings()] == [
-        f.kind for f in __import__("nexus.training.auditor", fromlist=["x"]).diagnose(again)
-    ]
+    assert [f.kind for f in diagnose(again)] == [f.kind for f in auditor.findings()] == ["nan death"]
 
 
 def test_a_compiled_model_is_heard():
