@@ -35,8 +35,11 @@ def parser() -> argparse.ArgumentParser:
     add("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
         help="top_k, top_p, min_p or repetition_penalty; may be repeated")  # fmt: skip
     chat.set_defaults(run=_chat)
+    _add_train(commands)
     _add_zoo(commands)
-    _add_doctor_model(_doctors(commands))
+    doctors = _doctors(commands)
+    _add_doctor_model(doctors)
+    _add_doctor_run(doctors)
     _add_reason(commands)
     _add_cause(commands)
     return made
@@ -169,6 +172,17 @@ def _reason(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser("train", help="train a model as a TOML file says; run it again to go on after a stop")
+    add = train.add_argument
+    add("file", metavar="CONFIG.toml", help="model, data and training, see docs/tutorials/training.md")
+    add("--out", metavar="DIR", default="runs/train", help="the run's folder (default: %(default)s)")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
+        help="another value for a setting, such as learning_rate=1e-4 or data.held_out=0.1")  # fmt: skip
+    add("--plan", action="store_true", help="say what would run, and leave")
+    train.set_defaults(run=_train)
+
+
 def _doctors(commands: Any) -> Any:
     doctor = commands.add_parser("doctor", help="look for what is wrong")
     return doctor.add_subparsers(title="patients", dest="patient", required=True, metavar="PATIENT")
@@ -206,6 +220,50 @@ def _cause(arguments: argparse.Namespace) -> int:
         raise _Wrong(f"--bootstrap: {arguments.bootstrap} is negative. cure: give 0 or more")
     values = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
     print(report(Question(**values)))
+    return 0
+
+
+def _add_doctor_run(doctors: Any) -> None:
+    run = doctors.add_parser("run", help="diagnose a training run from its folder or log")
+    add = run.add_argument
+    add("path", metavar="DIR|LOG", help="what nexus train or an Auditor wrote, or another trainer's log")
+    add("--json", action="store_true", help="print what was found as JSON")
+    add("--page", metavar="FILE.html", help="write the curves to this file as well")
+    add("--watch", action="store_true", help="keep looking at a run that goes on; Ctrl+C leaves")
+    run.set_defaults(run=_doctor_run)
+    mcp = doctors.add_parser("mcp", help="serve evidence and diagnosis to assistants over stdin and stdout (MCP)")
+    mcp.add_argument("--root", metavar="DIR", default=".", help="only files below it are read (default: here)")
+    mcp.set_defaults(run=_doctor_mcp)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from nexus.training.command import run
+    from nexus.training.control import Interrupted
+
+    try:
+        return run(arguments.file, arguments.out, arguments.settings, arguments.plan)
+    except Interrupted as stop:
+        print(
+            f"stopped ({stop.reason}), saved in {arguments.out}; the same command goes on from there", file=sys.stderr
+        )
+        return stop.exit_code
+
+
+def _doctor_run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 if all is well, 1 if something was found."""
+    from nexus.training.audit.doctor import report
+    from nexus.training.audit.live import watch
+
+    if arguments.watch:
+        watch(arguments.path)
+        return 0
+    return report(arguments.path, arguments.json, arguments.page)
+
+
+def _doctor_mcp(arguments: argparse.Namespace) -> int:
+    from nexus.training.audit.mcp import serve
+
+    serve(arguments.root)
     return 0
 
 

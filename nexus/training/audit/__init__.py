@@ -1,0 +1,1 @@
+"""The auditor: live statistics of a training run, diagnosis with evidence, and what to do about it."""
