@@ -3,10 +3,10 @@
     python benchmarks/gnn.py                      all layers (about 5 minutes on one core)
     python benchmarks/gnn.py --only GATv2,GPS --rounds 5
 
-Forward is under no_grad; a training step is forward, backward to the input and to all parameters. torch_geometric runs in
-every form that it offers for a layer (edges in the order given, edges sorted by target, compressed sparse rows), and the
-fastest of them is what the ratio is taken to. Ours has its edges sorted once, when the graph is made: what that costs is
-the last column, as a share of one of our training steps. Writes benchmarks/results/gnn.json.
+Forward is under no_grad; a training step is forward, backward to the input and to all parameters. torch_geometric runs
+in every form that it offers for a layer (edges in the order given, edges sorted by target, compressed sparse rows), and
+the fastest of them is what the ratio is taken to. Ours has its edges sorted once, when the graph is made: the last
+column is the ratio of training steps if the graph is used for one single step. Writes benchmarks/results/gnn.json.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from torch_geometric import nn as pyg
 from nexus.data.graph import Graph
 from nexus.data.graph_sets import molecule
 from nexus.models.gnn.base_gnn import GraphAttention
-from nexus.models.gnn.exphormer import ExphormerAttention, with_expander
 from nexus.models.gnn.gatv2 import GATv2Layer
 from nexus.models.gnn.gps import GPSLayer
 from nexus.models.gnn.graph_sage import SAGELayer
@@ -55,7 +54,6 @@ class Case(NamedTuple):
     ours: nn.Module
     peers: dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]]
     make_graph: Callable[[], Graph]
-    call: Callable[[Tensor, Graph], Tensor]
 
 
 def random_world(nodes: int, edges: int, width: int, edge_dim: int = 8) -> World:
@@ -102,7 +100,7 @@ def forms(
     return found
 
 
-def cases(rounds_of: str) -> list[Case]:
+def cases(only: str) -> list[Case]:
     """All layers on all graphs, those whose names hold one of the wanted words."""
     found = []
     for size, world in (
@@ -111,7 +109,7 @@ def cases(rounds_of: str) -> list[Case]:
         ("128 molecules 64 wide", molecules_world(128, 64)),
     ):
         found += [case._replace(name=f"{case.name}, {size}") for case in layers(world)]
-    wanted = rounds_of.split(",")
+    wanted = only.split(",")
     return [case for case in found if any(word in case.name for word in wanted)]
 
 
@@ -131,7 +129,7 @@ def layers(world: World) -> list[Case]:
         peers: dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]],
         make: Callable[[], Graph],
     ) -> Case:
-        return Case(name, world, ours, peers, make, ours)
+        return Case(name, world, ours, peers, make)
 
     gine = pyg.GINEConv(
         nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)), train_eps=True, edge_dim=edge_dim
@@ -182,10 +180,6 @@ def layers(world: World) -> list[Case]:
             )
         )
     return found
-
-
-class NearestPeer(nn.Module):
-    """What torch_geometric has nearest to Exphormer's attention, which it lacks: TransformerConv on the same edges."""
 
 
 def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:

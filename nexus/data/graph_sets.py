@@ -107,7 +107,9 @@ def relay(length: int, count: int, seed: int = 0) -> NodeSet:
     x[nodes[:, 0], 0], x[nodes[:, 0], 1], x[nodes[:, -1], 2] = bits * 2.0 - 1, 1.0, 1.0
     y[nodes[:, -1]] = bits
     pairs = torch.stack((nodes[:, :-1].flatten(), nodes[:, 1:].flatten()))
-    return NodeSet(x, Graph.from_edges(torch.cat((pairs, pairs.flip(0)), dim=1), nodes.numel()), y)
+    ends = torch.arange(count + 1) * (length + 1)
+    graph = Graph.from_edges(torch.cat((pairs, pairs.flip(0)), dim=1), nodes.numel(), node_ptr=ends)
+    return NodeSet(x, graph, y)
 
 
 # ---- real graphs -----------------------------------------------------------------------------------------------------

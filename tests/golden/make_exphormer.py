@@ -2,8 +2,8 @@
 
     git clone https://github.com/hamed1375/Exphormer && python tests/golden/make_exphormer.py Exphormer
 
-Only numbers are kept. The authors' file is run as it is, except that the two packages it imports only to register itself
-and to add up by index are stood in for by a few lines here: torch_scatter (its sum is `index_add_`) and GraphGym.
+Only numbers are kept. The authors' file is run as it is, except that the two packages it imports only to register
+itself and to add up by index are stood in for by a few lines here: torch_scatter (its sum is `index_add_`), GraphGym.
 """
 
 from __future__ import annotations

@@ -210,7 +210,9 @@ def neighbour_max(x: Tensor, graph: Graph) -> Tensor:
 
     Where several sources share the largest entry, the gradient goes to one of them.
     """
-    return _NeighbourMax.apply(x, graph)  # type: ignore[no-any-return]
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _NeighbourMax.apply(x, graph)  # type: ignore[no-any-return]
+    return _largest(x.detach(), graph)[0]
 
 
 class _NeighbourMax(torch.autograd.Function):
@@ -232,19 +234,26 @@ class _NeighbourMax(torch.autograd.Function):
 
 def max_and_source(x: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
     """Largest entries (N, D), and the source that each comes from; 0 and -1 for a node without edges."""
+    with torch.enable_grad():  # where the largest entries are is told only if they could get a gradient
+        out, edge = _largest(x.detach().requires_grad_(), graph)
+    if not graph.n_edges:
+        return out, edge
+    source = graph.src[edge.detach().clamp(max=graph.n_edges - 1)]
+    return out.detach(), source.masked_fill((graph.degree == 0)[:, None], -1)
+
+
+def _largest(x: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
+    """Largest entries (N, D), 0 without edges, and the edge that each comes from (empty if x wants no gradient)."""
     if not graph.n_edges:
         empty = x.new_zeros(graph.n_nodes, x.shape[1])
         return empty, empty.long() - 1
-    with torch.enable_grad(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its compressed rows beta, once a process
         ones = torch.ones(graph.n_edges, dtype=x.dtype, device=x.device)
         size = (graph.n_nodes, graph.n_sources)
         rows = torch.sparse_csr_tensor(graph.ptr, graph.src, ones, size, check_invariants=False)
-        # where the largest entries are is told only if they could get a gradient
-        out, edge = torch.ops.aten._sparse_mm_reduce_impl(rows, x.detach().requires_grad_(), "amax")
-    lonely = (graph.degree == 0)[:, None]
-    source = graph.src[edge.detach().clamp(max=graph.n_edges - 1)]
-    return out.detach().masked_fill(lonely, 0), source.masked_fill(lonely, -1)
+        out, edge = torch.ops.aten._sparse_mm_reduce_impl(rows, x, "amax")
+    return out.masked_fill((graph.degree == 0)[:, None], 0), edge
 
 
 def neighbour_softmax(x: Tensor, graph: Graph, temperature: Tensor | float = 1.0) -> Tensor:

@@ -2,9 +2,9 @@
 
 The one idea: a recipe of three independent parts: positional and structural encodings, a local message-passing layer,
 and global attention that needs no edges; their sum goes through an MLP.
-Paper: Rampasek et al. 2022, "Recipe for a General, Powerful, Scalable Graph Transformer" (arXiv:2205.12454), eq. 1 to 4;
-local layer: GINE, Hu et al. 2020 (arXiv:1905.12265), or gated messages; sign-invariant encoder of eigenvectors: Lim et
-al. 2022 (arXiv:2202.13013), eq. 3.
+Paper: Rampasek et al. 2022, "Recipe for a General, Powerful, Scalable Graph Transformer" (arXiv:2205.12454), eq. 1 to
+4; local layer: GINE, Hu et al. 2020 (arXiv:1905.12265), or gated messages; sign-invariant encoder of eigenvectors: Lim
+et al. 2022 (arXiv:2202.13013), eq. 3.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class SAGELayer(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """Map ``x`` (n_sources, d_in) to (n_nodes, d_out); in a sampled block the targets are the first sources."""
-        own = x[: graph.n_nodes]
+        own = x if graph.n_nodes == len(x) else x[: graph.n_nodes]
         if self.self_proj is None:
             both = (neighbour_sum(x, graph) + own) / (graph.degree + 1).to(x)[:, None]
             y = self.neighbour_proj(both)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -41,9 +42,9 @@ MUTATIONS = (
         "encoder that sees the sign", "self.phi(pairs) + self.phi(pairs * flip)", "self.phi(pairs) + self.phi(pairs)"
     ),
     Mutation(
-        "walks the wrong way round",
-        "neighbour_sum(walk / leave, graph)",
-        "neighbour_sum(walk, graph) / leave",
+        "walks that leave by the edges that come in",
+        "graph.transposed.degree.clamp",
+        "graph.degree.clamp",
         ENCODINGS,
     ),
     Mutation("the constant eigenvector kept", "vectors[:, 1:]", "vectors[:, :-1]", ENCODINGS),
@@ -175,7 +176,7 @@ def _attention_alone(seed: int) -> Iterator[Comparison]:
     def apart() -> Tensor:
         q, k, v = (t.view(-1, 2, 3) for t in ours.qkv_proj(x).chunk(3, dim=-1))
         rows = []
-        for a, b in zip(ends[:-1], ends[1:], strict=True):
+        for a, b in pairwise(ends):
             weight = (torch.einsum("thc,shc->hts", q[a:b], k[a:b]) / 3**0.5).softmax(-1)
             rows.append(torch.einsum("hts,shc->thc", weight, v[a:b]).flatten(1))
         return ours.o_proj(torch.cat(rows))
@@ -202,7 +203,7 @@ def _encodings(seed: int) -> Iterator[Comparison]:
     walk_one = random_walk_encoding(Graph.from_edges(simple, directed.n_nodes), 6, torch.float64)
     yield Comparison("walks, one way", walk_one, _their_walks(AddRandomWalkPE, Data, simple, directed.n_nodes))
     ends = graph.node_ptr.tolist()
-    for a, b in zip(ends[:-1], ends[1:], strict=True):
+    for a, b in pairwise(ends):
         inside = (graph.dst >= a) & (graph.dst < b)
         edges = graph.edge_index[:, inside] - a
         yield Comparison("walks", walks[a:b], _their_walks(AddRandomWalkPE, Data, edges, b - a))

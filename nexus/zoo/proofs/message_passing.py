@@ -1,8 +1,9 @@
-"""Message passing against torch_geometric's layers and aggregations; the adaptive network against its sum written out."""
+"""Message passing against torch_geometric's layers and aggregations; the adaptive network written out as loops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,8 +35,8 @@ MUTATIONS = (
     Mutation("temperature divides", "messages * temperature", "messages / temperature", KERNELS),
     Mutation(
         "empty neighbourhood is not 0",
-        "out.detach().masked_fill(lonely, 0)",
-        "out.detach().masked_fill(lonely, -1)",
+        "out.masked_fill((graph.degree == 0)[:, None], 0), edge",
+        "out.masked_fill((graph.degree == 0)[:, None], -1), edge",
         KERNELS,
     ),
     Mutation(
@@ -83,9 +84,8 @@ def _aggregation(how: str, seed: int) -> Iterator[Comparison]:
     for edges, graph, label in ((*awkward_graph(seed), how), (none.edge_index, none, f"{how} of nothing")):
         x = features(graph.n_nodes, 4, seed)
         peer = Copy(aggr=how)
-        ours = lambda g=graph, x=x: aggregate(x, g, how) + 0 * x  # type: ignore[misc]
-        theirs = lambda e=edges, x=x, p=peer: p(x, e) + 0 * x  # type: ignore[misc]
-        yield from compare(label, [Pair("x", x, x)], ours, theirs)
+        same = [Pair("x", x, x)]
+        yield from compare(label, same, partial(_kept, aggregate, x, graph, how), partial(_kept, peer, x, edges))
     edges, graph = awkward_graph(seed)
     x, heat = features(graph.n_nodes, 4, seed), torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
     soft = SoftmaxAggregation(t=0.7, learn=True).double()
@@ -97,6 +97,11 @@ def _aggregation(how: str, seed: int) -> Iterator[Comparison]:
         lambda: neighbour_softmax(x, graph, heat),
         lambda: theirs_soft(x, edges),
     )
+
+
+def _kept(way: Callable[..., Tensor], x: Tensor, *others: object) -> Tensor:
+    """The result, tied to x even where nothing of x arrives: a graph without edges has a gradient then, of zeros."""
+    return way(x, *others) + 0 * x
 
 
 def _gated(seed: int) -> Iterator[Comparison]:
@@ -163,15 +168,15 @@ def _network(seed: int) -> Iterator[Comparison]:
     """Round after round with messages node by node, and the answers weighed by the depth."""
     from nexus.models.gnn.message_passing import AdaptiveMessagePassing
 
-    edges, graph = awkward_graph(seed)
-    config = {"d_in": 4, "d_model": 5, "d_out": 2, "n_layers": 4, "quantile": 0.9}
+    graph = awkward_graph(seed)[1]
+    config = {"d_in": 4, "d_model": 5, "d_out": 2, "n_layers": 4, "quantile": 0.8}
     ours = AdaptiveMessagePassing(config)
     start = {n: p.detach().clone() for n, p in ours.depth.named_parameters()}
     randomised(ours, seed)
     with torch.no_grad():
         for name, value in start.items():
             ours.depth.get_parameter(name).copy_(value)
-    x, used = features(graph.n_nodes, 4, seed), ours.depth.rounds(0.9)
+    x, used = features(graph.n_nodes, 4, seed), ours.depth.rounds(0.8)
     yield Comparison("rounds run", torch.tensor(used), torch.tensor(3))
 
     def explicit() -> Tensor:
