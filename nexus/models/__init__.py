@@ -1,1 +1,1 @@
-"""Reference models, one system a file, one room an area; the contents are in :mod:`nexus.catalog`."""
+"""Reference models, one system a file, one room for each section of the documentation."""

@@ -1,0 +1,33 @@
+"""The fields that the configurations of all graph models share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nexus.core.base import BaseConfig, in_range, positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphModelConfig(BaseConfig):
+    """Sizes of a graph model.
+
+    Attributes:
+        d_in: features of a node. d_model: width inside. d_out: outputs of a node or graph.
+        n_layers: number of layers. dropout: share of activations set to zero in training.
+        pooling: "none" answers for every node, "sum" and "mean" for every graph.
+    """
+
+    d_in: int = 16
+    d_model: int = 64
+    d_out: int = 2
+    n_layers: int = 3
+    dropout: float = 0.0
+    pooling: Literal["none", "sum", "mean"] = "none"
+
+    def faults(self) -> list[str]:
+        """Everything that is wrong with the sizes, one line each."""
+        return [
+            *positive(self, "d_in", "d_model", "d_out", "n_layers"),
+            *in_range(self, "dropout", 0, 1, open_high=True),
+        ]
