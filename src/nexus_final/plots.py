@@ -17,7 +17,6 @@ TEACHER = "#8a9bb0"  # the same in every picture; WARM is for what is required
 WINDOW_COLOURS = {0: WARM, 16: GOLD, 64: GREEN, 128: INK}
 SETS = (INK, "#5b7ea6", QUIET, "#c9d5e0")
 DPI = 130
-FAR = 5.0  # a ratio from which on the axis is logarithmic
 
 
 def draw_plots(report: Report, folder: Path) -> dict[str, Path]:
@@ -91,50 +90,52 @@ def _smoothed(values: list[float], reach: int = 4) -> list[float]:
 
 
 def _ratios(axis: Any, report: Report) -> None:
-    """Bars from 1 (the teacher) to the ratio, a dash at what is required."""
+    """A dot with its interval for each text and window, a dash at what is required; 1 is the teacher."""
     windows = windows_of(report)
     cells = [
         (f"{name}, {int(length):,} tokens", cell)
         for name, lengths in report["perplexity"]["sets"].items()
         for length, cell in sorted(lengths.items(), key=lambda pair: int(pair[0]))
     ]
-    width = 0.8 / len(cells)
+    largest = 1.0
     for i, (name, cell) in enumerate(cells):
-        for x, window in enumerate(windows):
-            found = cell["windows"].get(str(window))
-            if found and found["ratio"] is not None:
-                colour = SETS[i % len(SETS)]
-                left = x - 0.4 + (i + 0.5) * width
-                axis.bar(left, found["ratio"] - 1, width * 0.92, bottom=1, color=colour, label=name if x == 0 else None)
-                _interval(axis, left, found)
+        found = {x: cell["windows"].get(str(window)) for x, window in enumerate(windows)}
+        known = {x: row for x, row in found.items() if row and row["ratio"] is not None}
+        places = [x + (i - (len(cells) - 1) / 2) * 0.8 / len(cells) for x in known]
+        colour, ratios = SETS[i % len(SETS)], [row["ratio"] for row in known.values()]
+        axis.plot(places, ratios, "o", ms=5, color=colour, label=name, zorder=3)
+        largest = max(
+            largest, *ratios, *(_interval(axis, x, row) for x, row in zip(places, known.values(), strict=True))
+        )
     targets = report["targets"]["ratio"]
     bounds = [(x, targets[str(window)]) for x, window in enumerate(windows) if str(window) in targets]
     if bounds:
-        places, heights = zip(*bounds, strict=True)
-        starts, ends = ([x + half for x in places] for half in (-0.44, 0.44))
-        axis.hlines(heights, starts, ends, color=WARM, lw=2, zorder=3, label="required: at most")
-    axis.set_xticks(range(len(windows)), [window_name(w) for w in windows])
+        middles, heights = zip(*bounds, strict=True)
+        starts, ends = ([x + half for x in middles] for half in (-0.44, 0.44))
+        axis.hlines(heights, starts, ends, color=WARM, lw=2, label="required: at most")
+    axis.set_xticks(range(len(windows)), [str(w or "none") for w in windows])
     axis.axhline(1, color="black", lw=0.8)
-    _label(axis, "Perplexity, student over teacher", "", "times the teacher's")
-    _legend_above(axis)
-    largest = max(cell["windows"][w]["ratio"] or 1 for _, cell in cells for w in cell["windows"])
-    if largest > FAR:  # one width that has learnt nothing yet must not press all others flat
-        axis.set_yscale("log")
-        marks = [1, 2, 5, *(10**power for power in range(1, 7))]
-        axis.set_yticks(marks, [f"{mark:,}" for mark in marks], minor=False)
-        axis.minorticks_off()
-        axis.set_ylim(0.9, largest**1.6)
+    axis.set_yscale("log")
+    marks = [0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, *(10**power for power in range(1, 7))]
+    axis.set_yticks(marks, [f"{mark:,}" for mark in marks], minor=False)
+    axis.minorticks_off()
+    _label(
+        axis, "Perplexity, student over teacher", "window beside the state-space layers (tokens)", "times the teacher's"
+    )
+    axis.set_ylim(0.85, largest * largest**0.6 * 1.2)  # room for the legend
+    axis.legend(frameon=False, fontsize=8, loc="upper left")
 
 
-def _interval(axis: Any, x: float, found: Mapping[str, Any]) -> None:
+def _interval(axis: Any, x: float, found: Mapping[str, Any]) -> float:
+    """The line of a dot's interval, and the value above it; returns how far up that goes."""
     low, high = found.get("ratio_low"), found.get("ratio_high")
     top = found["ratio"]
     if low is not None and high is not None:
-        axis.vlines(x, low, high, color="black", lw=1, zorder=4)
+        axis.vlines(x, low, high, color="black", lw=1, zorder=2)
         top = max(top, high)
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.3}
-    place = {"textcoords": "offset points", "ha": "center", "bbox": box, "zorder": 5}
-    axis.annotate(f"{found['ratio']:.2f}", (x, max(top, 1)), (0, 3), fontsize=7, **place)
+    place = {"textcoords": "offset points", "ha": "center", "va": "bottom", "rotation": 90, "zorder": 5}
+    axis.annotate(f"{found['ratio']:.2f}", (x, top), (0, 5), fontsize=7, **place)
+    return top
 
 
 def _memory(axis: Any, report: Report) -> None:
