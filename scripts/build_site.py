@@ -51,8 +51,8 @@ STYLE = """/* room for lines of 120 letters, and no empty heads over the tables 
 """
 CODE = re.compile(r"^ *```.*?^ *```[^\n]*$|``.+?``|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?P<head>\[[^\]]*\]\()(?P<target>(?!\w+:|#)[^)#\s]+)")
-DISPLAY = re.compile(r"\$\$(?P<tex>.+?)\$\$", re.DOTALL)
-INLINE = re.compile(r"(?<![\\$\w])\$(?P<tex>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?![\w$])")
+ALONE = re.compile(r"^\$\$(?P<tex>[^$]+)\$\$$", re.MULTILINE)
+WITHIN = re.compile(r"(?<![\\$\w])(?P<mark>\$\$?)(?P<tex>[^\s$](?:[^$\n]*[^\s$\\])?)(?P=mark)(?![\w$])")
 OUTSIDE = re.compile(
     r"<(?:script|img|iframe|source)\b[^>]*\ssrc=\"?https?:|<link\b[^>]*href=\"?https?:|@import|url\(\"?https?:"
 )
@@ -148,8 +148,8 @@ def formulas(text: str, name: str) -> str:
             raise ValueError(f"{name}: cannot read the formula {match['tex']!r} ({type(error).__name__})") from error
         return re.sub(r">([^<]+)<", lambda m: f">{m[1].translate(MARKDOWN_MARKS)}<", made)
 
-    text = DISPLAY.sub(lambda match: f"\n\n<div>{mathml(match, 'block')}</div>\n\n", text)
-    return INLINE.sub(lambda match: mathml(match, "inline"), text)
+    text = ALONE.sub(lambda match: f"\n<div>{mathml(match, 'block')}</div>\n", text)
+    return WITHIN.sub(lambda match: mathml(match, "inline"), text)
 
 
 def _relink(match: re.Match[str], page: Path, root: Path, pages: set[str], linked: set[Path]) -> str:

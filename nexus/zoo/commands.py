@@ -92,7 +92,10 @@ def new(name: str) -> int:
     """Lay out what a system lacks, and say what to do next."""
     from nexus.zoo.new import BLANK, lay_out
 
-    row = find(name)
+    try:
+        row = find(name)
+    except ValueError as error:
+        raise ValueError(f"{error}. cure: a new system gets its row in nexus/catalog.py first") from None
     for path, written in lay_out(row):
         print(f"{'wrote' if written else 'kept':6} {path.relative_to(PACKAGE.parent)}")
     print(f"next: replace every '{BLANK}', then `nexus zoo verify {row.name}`; CONTRIBUTING.md has the six steps")

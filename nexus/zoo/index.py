@@ -75,7 +75,9 @@ def pages() -> Iterator[tuple[Path, str]]:
 
 
 def refresh() -> list[str]:
-    """Write what is out of date; the paths of what was written."""
+    """Write what is out of date; the paths of what was written. Where Nexus is only installed there are no pages."""
+    if not (ROOT / "docs").is_dir():
+        return []
     written = [row.page for row in ROWS if card.refresh(row)]
     for path, text in pages():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -36,7 +36,10 @@ def catches(row: Row, seeds: Sequence[int]) -> dict[str, str | None]:
         ValueError: a mistake cannot be planted: its text is not in the file exactly once, or breaks the code.
     """
     command = [sys.executable, "-m", __name__, row.stem, *map(str, seeds)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"{row.name}: the planted mistakes took more than {TIMEOUT} s; does one never end?") from None
     if done.returncode:
         told = done.stderr.strip().splitlines() or ["it died without a word"]
         raise ValueError(f"{row.name}: the planted mistakes could not be tried: {told[-1]}")

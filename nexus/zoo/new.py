@@ -32,8 +32,9 @@ def lay_out(row: Row) -> list[tuple[Path, bool]]:
 
 
 def own_test(row: Row) -> Path:
-    """Where a system's own test is: beside those of its room."""
-    return ROOT / "tests" / row.module.split(".")[1] / f"test_{row.stem}.py"
+    """Where a system's own test is: the tests mirror the packages."""
+    *rooms, stem = row.module.split(".")[1:]
+    return ROOT.joinpath("tests", *rooms, f"test_{stem}.py")
 
 
 def _skeletons(row: Row) -> dict[Path, str]:

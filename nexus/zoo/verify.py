@@ -68,9 +68,7 @@ def load_proof(row: Row) -> ModuleType:
     try:
         proof = importlib.import_module(f"nexus.zoo.proofs.{row.stem}")
     except ModuleNotFoundError as error:
-        if (error.name or "nexus").split(".")[0] == "nexus":
-            raise
-        raise ValueError(f"{row.name}: its proof needs {error.name}; pip install -e '.[dev]' brings it") from error
+        raise _package_missing(row, error) from error
     if lacking := [name for name in REQUIRED if not hasattr(proof, name)]:
         raise ValueError(f"{row.proof_file.name}: lacks {', '.join(lacking)}; see nexus/zoo/proof.py for the contract")
     return proof
@@ -119,11 +117,19 @@ def golden_hashes(row: Row, proof: ModuleType) -> dict[str, str]:
 
 
 def _sound(row: Row, what: str, call: Callable[[], Result]) -> Result:
-    """What a call gives; whatever it raises means that the system is not proved."""
+    """What a call gives; whatever it raises means that the system is not proved, but for a package that is not here."""
     try:
         return call()
+    except ModuleNotFoundError as error:
+        raise _package_missing(row, error) from error
     except Exception as error:
         raise NotProved(f"{row.name}: {what} raised {type(error).__name__}: {error}") from error
+
+
+def _package_missing(row: Row, error: ModuleNotFoundError) -> Exception:
+    if (error.name or "nexus").split(".")[0] == "nexus":
+        return NotProved(f"{row.name}: its proof imports {error.name}, which does not exist")
+    return ValueError(f"{row.name}: its proof needs {error.name}; pip install -e '.[dev]' brings it")
 
 
 def _versions(row: Row, proof: ModuleType) -> dict[str, str]:
@@ -164,6 +170,6 @@ def _certificate(row: Row, proof: ModuleType, seeds: Sequence[int]) -> Certifica
         formulas=formulas.given() if formulas else {},
         date=certificate.today(),
         machine=certificate.machine(),
-        command=f"nexus zoo verify {row.name}",
+        command=f"nexus zoo verify {row.name}" + ("" if tuple(seeds) == SEEDS else f" --seeds {len(seeds)}"),
         sources=row.sources(),
     )

@@ -48,6 +48,21 @@ def test_code_is_left_alone(project):
     assert _staged(project, text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "alone", "within"),
+    [
+        ("Sum:\n\n$$a + b$$\n\nEnd", ["a + b"], []),
+        ("$$\na\n+ b\n$$", ["\na\n+ b\n"], []),
+        ("$$a$$, $b_1$ (eq. 3).", [], ["a", "b_1"]),
+        ("It costs $5, or $6 elsewhere; a $ b $ c.", [], []),
+    ],
+)
+def test_formulas_are_found(text, alone, within):
+    assert [match["tex"] for match in build_site.ALONE.finditer(text)] == alone
+    rest = build_site.ALONE.sub("", text)
+    assert [match["tex"] for match in build_site.WITHIN.finditer(rest)] == within
+
+
 def test_prices_are_no_formulas(project):
     text = "It costs $5, or $6 elsewhere.\n"
     assert _staged(project, text) == text

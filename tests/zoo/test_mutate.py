@@ -66,3 +66,9 @@ def test_the_process_of_its_own_reports_every_mistake():
     caught = mutate.catches(ROW, [0])
     assert len(caught) >= 3
     assert all(caught.values())
+
+
+def test_a_mistake_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(mutate, "TIMEOUT", 0.01)
+    with pytest.raises(ValueError, match=r"LayerNorm: the planted mistakes took more than 0\.01 s"):
+        mutate.catches(ROW, [0])

@@ -73,4 +73,6 @@ def test_without_a_checkout_there_is_nowhere_to_put_a_page(tmp_path, monkeypatch
 
 def test_a_name_that_is_in_no_row_is_refused(capsys):
     assert main(["zoo", "new", "NoSuchModel"]) == 2
-    assert "is no system of the zoo" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "is no system of the zoo" in told
+    assert "gets its row in nexus/catalog.py first" in told

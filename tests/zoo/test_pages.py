@@ -36,6 +36,12 @@ def test_what_stands_around_a_table_is_kept(tmp_path, monkeypatch):
     assert "something old" not in text
 
 
+def test_where_nexus_is_only_installed_no_page_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "ROOT", tmp_path)
+    assert index.refresh() == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_card_is_put_below_the_title_and_then_replaced():
     row = find("LayerNorm")
     page = card.with_card("# LayerNorm\n\n## 1. Overview\n", row)

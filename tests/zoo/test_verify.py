@@ -29,9 +29,12 @@ def apart(tmp_path, monkeypatch):
     return tmp_path
 
 
+def _prove_by(monkeypatch, prove):
+    monkeypatch.setattr(verify.load_proof(ROW), "prove", prove)
+
+
 def _prove_with(monkeypatch, *comparisons):
-    proof = verify.load_proof(ROW)
-    monkeypatch.setattr(proof, "prove", lambda seed: iter(comparisons))
+    _prove_by(monkeypatch, lambda seed: iter(comparisons))
 
 
 def test_a_certificate_says_what_was_found(apart):
@@ -69,10 +72,21 @@ def test_a_wrong_formula_costs_the_certificate(apart, monkeypatch):
 
 def test_a_proof_that_raises_proves_nothing(apart, monkeypatch):
     verify.verify(ROW, [0])
-    monkeypatch.setattr(verify.load_proof(ROW), "prove", lambda seed: 1 / 0)
+    _prove_by(monkeypatch, lambda seed: 1 / 0)
     with pytest.raises(NotProved, match="LayerNorm: the proof raised ZeroDivisionError"):
         verify.verify(ROW, [0])
     assert ROW.status == "planned"
+
+
+def test_a_package_that_is_not_here_says_nothing_against_the_system(apart, monkeypatch):
+    verify.verify(ROW, [0])
+    _prove_by(monkeypatch, lambda seed: __import__("no_such_oracle"))
+    with pytest.raises(ValueError, match=r"its proof needs no_such_oracle; pip install -e '\.\[dev\]'"):
+        verify.verify(ROW, [0])
+    assert ROW.status == "proved"
+    _prove_by(monkeypatch, lambda seed: __import__("nexus.no_such_part"))
+    with pytest.raises(NotProved, match=r"imports nexus\.no_such_part, which does not exist"):
+        verify.verify(ROW, [0])
 
 
 def test_an_oracle_that_is_not_installed_is_named(apart, monkeypatch):
