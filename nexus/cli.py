@@ -156,8 +156,8 @@ def _add_doctor_model(doctors: Any) -> None:
 
 def _doctor_model(arguments: argparse.Namespace) -> int:
     """Exit code 0 if all is well, 1 if the model is faulty."""
-    if arguments.length < 2:
-        raise _Wrong(f"--length: {arguments.length} is too short. cure: give 2 or more")
+    if arguments.length < 8:
+        raise _Wrong(f"--length: {arguments.length} is too short. cure: give 8 or more")
     from nexus.core.diagnosis import diagnose, load_model, preset
 
     model = load_model(arguments.folder) if arguments.folder else preset(arguments.preset)
