@@ -41,7 +41,8 @@ def _measure(scale: str, who: str) -> Fun:
 def comparison(c: English, strict: str = "is") -> tuple[Formula, str, list[str]]:
     """One comparison, from its subject on; also its scale and the individuals."""
     first = _individual(c)
-    c.need(strict) if strict else None
+    if strict:
+        c.need(strict)
     return _rest(c, first)
 
 

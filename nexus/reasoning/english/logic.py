@@ -382,13 +382,12 @@ class Logic:
             return self._who(words)
         if c.word in ("is", "are"):
             return Query("decide", words, formula=self._yes_no())
-        if c.accept("does"):
-            subject = Sym(self.individual())
-            negative = c.accept("not")
-            formula = self.relation(c.open_word("verb"), subject)
-            return Query("decide", words, formula=negation(formula) if negative else formula)
-        c.fail("begins no question that is understood", "ask: Is ... ?  Does ... ?  True or false: ...")
-        raise AssertionError
+        if not c.accept("does"):
+            c.fail("begins no question that is understood", "ask: Is ... ?  Does ... ?  True or false: ...")
+        subject = Sym(self.individual())
+        negative = c.accept("not")
+        formula = self.relation(c.open_word("verb"), subject)
+        return Query("decide", words, formula=negation(formula) if negative else formula)
 
     def _yes_no(self) -> Formula:
         c = self.c

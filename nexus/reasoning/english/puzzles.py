@@ -118,7 +118,6 @@ def _board(c: English, d: Discourse) -> Board:
     board = d.memory.get("board")
     if not isinstance(board, Board):
         c.fail("is about places, and none have been set up", "begin: There are 5 houses in a row.")
-        raise AssertionError
     return board
 
 
@@ -132,7 +131,6 @@ def header(c: English, d: Discourse) -> Effect:
     count = c.number()
     if count is None or not 1 < int(count) <= 12:
         c.fail("is no number of places", "give a whole number from 2 to 12")
-        raise AssertionError
     label = c.open_word("kind of place")
     c.accept("in a row", "in a line", "in a race", "on a shelf", "in a queue", "on a branch", "standing in a line")
     c.accept(",")
@@ -307,7 +305,6 @@ def _between(c: English, words: list[str], board: Board) -> Formula | None:
     gap = c.number()
     if gap is None or not c.accept("house", "houses", "person", "people", "book", "books", "place", "places"):
         c.fail("is no number of places", "write: there is one house between A and B")
-        raise AssertionError
     c.need("between")
     if "and" not in words[c.position :]:
         c.fail("begins a phrase without 'and'", "write: between A and B")
@@ -342,15 +339,15 @@ def _related(c: English, words: list[str], start: int, end: int, kind: str, boar
         trimmed = [w for w in left if w not in ("not", "does")]
         first, second = _one(c, trimmed, 0, board), _one(c, words[end:], end, board)
     one = Num(Fraction(1))
-    formula: Formula = {
+    kinds: dict[str, Formula] = {
         "left1": Compare("=", Fun("+", (first, one)), second),
         "right1": Compare("=", Fun("+", (second, one)), first),
         "left": Compare("<", first, second),
         "right": Compare(">", first, second),
         "next": _apart(first, second, 1),
         "same": Compare("=", first, second),
-    }[kind]
-    return negation(formula) if negative else formula
+    }
+    return negation(kinds[kind]) if negative else kinds[kind]
 
 
 def _spot(words: list[str], board: Board) -> tuple[int, tuple[int, ...], str] | None:
@@ -427,13 +424,12 @@ def question(c: English, d: Discourse) -> Effect:
     c.accept("in", "at")
     start = c.position
     if c.accept("who"):
-        several = board.lists[0][1]
+        several: list[tuple[str, ...]] | None = board.lists[0][1]
         rest = c.position
     elif c.accept("which", "what"):
         several, rest = _asked(c, words, board)
     else:
         c.fail("begins no question that is understood", "ask Who ...? Which ...? In which house ...?")
-        raise AssertionError
     target = words[rest:]
     spot = _spot(target, board)
     if several is None:
@@ -458,10 +454,9 @@ def _asked(c: English, words: list[str], board: Board) -> tuple[list[tuple[str, 
     if c.word in ("house", "place", "position"):
         c.take()
         return None, c.position
-    for label, several in board.lists:
-        if singular(c.word) in label:
-            c.take()
-            c.accept("of the", "of")
-            return several, c.position
-    c.fail("is no list that was given", "ask for one of the lists, or for the house")
-    raise AssertionError
+    found = next((several for label, several in board.lists if singular(c.word) in label), None)
+    if found is None:
+        c.fail("is no list that was given", "ask for one of the lists, or for the house")
+    c.take()
+    c.accept("of the", "of")
+    return found, c.position
