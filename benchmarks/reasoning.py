@@ -20,9 +20,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import mutants as corrupt  # beside this script
-
 from nexus.reasoning import asp, smt, strips
+from nexus.reasoning import mutants as corrupt
 from nexus.reasoning.answer import Answer
 from nexus.reasoning.budget import Budget
 from nexus.reasoning.checker import check
