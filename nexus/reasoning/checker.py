@@ -264,7 +264,7 @@ def _closed(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> No
     _need(all(type(level) is int for level in strata.values()), "strata are whole numbers")
     for variables, body, head in rules:
         for literal in body:
-            low = literal.body if isinstance(literal, Not) else literal
+            low: Any = literal.body if isinstance(literal, Not) else literal
             _need(isinstance(low, Atom) and isinstance(head, Atom), "an axiom is not a rule")
             _need(strata[low.name] + isinstance(literal, Not) <= strata[head.name], "no strata")
         for values in itertools.product(names, repeat=len(variables)):

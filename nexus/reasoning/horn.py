@@ -188,12 +188,15 @@ def _alternatives(body: Formula) -> list[tuple[Formula, ...]]:
 
 
 def _key(literal: Any) -> tuple[str, bool]:
-    return (literal.body.name, False) if isinstance(literal, Not) else (literal.name, True)
+    atom: Any = literal.body if isinstance(literal, Not) else literal
+    return atom.name, atom is literal
 
 
 def _match(pattern: Any, fact: Any, binding: Binding) -> Binding | None:
     """The binding extended so that the pattern becomes the fact; None if it cannot."""
-    atom, ground = (pattern.body, fact.body) if isinstance(pattern, Not) else (pattern, fact)
+    negated = isinstance(pattern, Not)
+    atom: Any = pattern.body if negated else pattern
+    ground: Any = fact.body if negated else fact
     if len(atom.args) != len(ground.args):
         return None
     extended = dict(binding)

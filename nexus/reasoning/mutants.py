@@ -220,21 +220,23 @@ def moves_work(problem: Any, plan: list[str]) -> bool:
     for tower in towers:
         while tower[-1] in above:
             tower.append(above[tower[-1]])
-    hand = next((str(a.args[0]) for a in problem.start if a.name == "holding"), None)
+    hand: str | None = next((str(a.args[0]) for a in problem.start if a.name == "holding"), None)
     for action in plan:
         blocks = re.findall(r"the (\w+) block", action)
         place = {tower[-1]: tower for tower in towers}
         if action.startswith(("pick up", "unstack")):
-            tower = place.get(blocks[0])
-            wanted = 1 if action.startswith("pick up") else 2
-            if hand or tower is None or (len(tower) == 1) != (wanted == 1) or (wanted == 2 and tower[-2] != blocks[1]):
+            held = place.get(blocks[0])
+            lower = [] if action.startswith("pick up") else blocks[1:2]
+            if hand or held is None or held[-2:-1] != lower:
                 return False
-            hand = tower.pop()
+            hand = held.pop()
             towers = [t for t in towers if t]
-        elif action.startswith("put down") and hand == blocks[0]:
+        elif hand is None or blocks[:1] != [hand]:
+            return False
+        elif action.startswith("put down"):
             towers.append([hand])
             hand = None
-        elif action.startswith("stack") and hand == blocks[0] and blocks[1] in place:
+        elif action.startswith("stack") and blocks[1] in place:
             place[blocks[1]].append(hand)
             hand = None
         else:

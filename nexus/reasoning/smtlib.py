@@ -110,7 +110,7 @@ def _write(node: Formula | Term, theory: Theory) -> str:
 
 # ---- reading --------------------------------------------------------------------------------------------------------
 
-_FOLD = {"and": And, "or": Or}
+_FOLD: dict[str, Any] = {"and": And, "or": Or}
 
 
 def read_smtlib(text: str) -> Theory:

@@ -66,7 +66,7 @@ LOSE = (
 GIVE = ("gives", "hands", "sends", "gave", "handed", "sent")
 TAKE = ("takes", "took", "borrows", "borrowed")
 _THEN = ("then", "later ,", "later", "after that ,", "next ,", "now")
-_TIMES = {"twice": 2, "double": 2, "thrice": 3, "half": Fraction(1, 2)}
+_TIMES: dict[str, int | Fraction] = {"twice": 2, "double": 2, "thrice": 3, "half": Fraction(1, 2)}
 _TOTAL = ("in total", "altogether", "in all", "together", "combined")
 _NOW = ("now", "left", "in the end", "at the end", "then")
 
