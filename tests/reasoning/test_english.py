@@ -1,11 +1,13 @@
 """What controlled English understands, what it means by it, and where it stops."""
 
+import contextlib
 import random
 
 import pytest
 
 from nexus.reasoning import smt
 from nexus.reasoning.budget import Budget
+from nexus.reasoning.english import FORMS
 from nexus.reasoning.english.parser import parse
 from nexus.reasoning.english.text import NotUnderstood
 from nexus.reasoning.english.words import is_plural, lemma, singular, third_person
@@ -219,6 +221,28 @@ def test_formulas_said_in_english_are_read_back_as_equals(family):
         assert smt.decide(Theory((back,)), whole, Budget())[0] == "entailed"
         checked += 1
     assert checked > 4
+
+
+def test_the_forms_that_the_help_shows_are_understood():
+    """Each line of statements with each question of its kind that it can answer."""
+    red, rules, amounts, houses, island, blocks = (FORMS.splitlines()[n].strip() for n in range(1, 7))
+    for text in (
+        f"{red} Is Tom red?",
+        f"{red} True or false: Tom is red.",
+        f"{red} Are all cats animals?",
+        f"{amounts} Who is the tallest?",
+        f"{amounts} How many apples does Tom have?",
+        f"{island} Is Zoe a knight?",
+        blocks,
+        rules.replace("Assume a closed world.", "Is Tom kind?"),
+    ):
+        with contextlib.suppress(NotUnderstood):
+            parse(text)
+            continue
+        pytest.fail(f"not understood: {text}")
+    people = houses.replace("row.", "row. Each person has a different name: Ann, Bob, Carl.")
+    for question in ("Who drinks milk?", "In which house does Ann live?"):
+        parse(f"{people} {question}")
 
 
 def test_words():
