@@ -110,9 +110,10 @@ def _chat(arguments: argparse.Namespace) -> int:
 
 
 def _add_reason(commands: Any) -> None:
-    example = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
-    reason = commands.add_parser("reason", help="answer a question in controlled English, with a proof",
-                                 epilog=f'for example: nexus reason "{example}"')  # fmt: skip
+    from nexus.reasoning.english import FORMS
+
+    reason = commands.add_parser("reason", help="answer a question in controlled English, with a proof", epilog=FORMS,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     add = reason.add_argument
     add("text", metavar="TEXT", help="sentences and a question; - reads them from stdin")
     add("--json", action="store_true", help="print answer, formulas and proof as JSON")
