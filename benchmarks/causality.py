@@ -32,6 +32,7 @@ class Bench:
     python: str | None
     sachs: list[str] | None
     scale: float
+    slow: bool
     folder: Path
 
     def count(self, wanted: int) -> int:
@@ -67,10 +68,11 @@ def main() -> None:
     options.add_argument("--sachs", nargs=2, metavar=("DATA", "TARGET"), help="the two CSV files")
     options.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     options.add_argument("--scale", type=float, default=1.0, help="multiplies all numbers of repetitions")
+    options.add_argument("--no-slow-peers", action="store_true", help="leave GES and DAGMA out")
     chosen = options.parse_args()
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(chosen.peers, chosen.sachs, chosen.scale, Path(folder))
+        bench = Bench(chosen.peers, chosen.sachs, chosen.scale, not chosen.no_slow_peers, Path(folder))
         versions = bench.peer("versions", {})
         print("peers:", versions or "none given (--peers)")
         for part in chosen.parts:

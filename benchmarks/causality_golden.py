@@ -30,7 +30,7 @@ def main() -> None:
     options.add_argument("--peers", metavar="PYTHON", required=True)
     asked = causality_effects.questions(2000)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(options.parse_args().peers, None, 1.0, Path(folder))
+        bench = Bench(options.parse_args().peers, None, 1.0, True, Path(folder))
         answers = bench.peer("identification", {"questions": [causality_effects.as_json(q) for q in asked]})
         versions = bench.peer("versions", {})
     rows = [

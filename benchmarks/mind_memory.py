@@ -78,7 +78,7 @@ def build(name: str) -> HybridLM:
     """Two layers of width 64; the second is memory or attention, made equally large by its feed-forward width."""
     return HybridLM(HybridConfig(
         vocab_size=KEYS + VALUES + FILLERS, d_model=64, n_layers=2, plan=PLANS[name], n_heads=4, sinks=0,
-        d_ff=192 if name == "with memory" else 320, attention_window=WINDOW, memory_window=WINDOW, memory_chunk=16,
+        d_ff=192 if name == "with memory" else 252, attention_window=WINDOW, memory_window=WINDOW, memory_chunk=16,
         memory_heads=2, memory_depth=1,
     ))  # fmt: skip
 

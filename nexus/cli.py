@@ -146,9 +146,10 @@ def _zoo(arguments: argparse.Namespace) -> int:
 
 
 def _add_reason(commands: Any) -> None:
-    example = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
-    reason = commands.add_parser("reason", help="answer a question in controlled English, with a proof",
-                                 epilog=f'for example: nexus reason "{example}"')  # fmt: skip
+    from nexus.reasoning.english import FORMS
+
+    reason = commands.add_parser("reason", help="answer a question in controlled English, with a proof", epilog=FORMS,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     add = reason.add_argument
     add("text", metavar="TEXT", help="sentences and a question; - reads them from stdin")
     add("--json", action="store_true", help="print answer, formulas and proof as JSON")
@@ -203,8 +204,8 @@ def _add_doctor_model(doctors: Any) -> None:
 
 def _doctor_model(arguments: argparse.Namespace) -> int:
     """Exit code 0 if all is well, 1 if the model is faulty."""
-    if arguments.length < 2:
-        raise _Wrong(f"--length: {arguments.length} is too short. cure: give 2 or more")
+    if arguments.length < 8:
+        raise _Wrong(f"--length: {arguments.length} is too short. cure: give 8 or more")
     from nexus.core.diagnosis import diagnose, load_model, preset
 
     model = load_model(arguments.folder) if arguments.folder else preset(arguments.preset)

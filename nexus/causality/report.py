@@ -55,7 +55,8 @@ def report(question: Question) -> str:
     shares = study.discovery.confidence if study.discovery is not None else None
     draw_graph(drawn, folder / "graph.png", shares)
     files = [folder / "graph.png"]
-    if study.graph is not None and study.identify(question.treatment, question.outcome).ways:
+    found = None if study.graph is None else study.identify(question.treatment, question.outcome)
+    if found is not None and found.ways and (found.reaches or found.adjust is not None):
         study.refute(question.treatment, question.outcome, question.estimator, seed=question.seed)
         title = f"effect of {question.treatment} on {question.outcome}"
         draw_effects(_every_estimate(study), folder / "effect.png", title)

@@ -43,6 +43,7 @@ class CausalStudy:
         self.identification: Identification | None = None
         self.estimated: Estimate | None = None
         self.refutations: list[Refutation] = []
+        self._own_graph = False  # True while the graph is one that was discovered
         if graph is not None:
             self.set_graph(graph)
 
@@ -53,7 +54,7 @@ class CausalStudy:
             CycleError: "Causal graph is not DAG", with the cycle.
         """
         self.graph = as_graph(graph, self.table.names if self.table is not None else ())
-        self.identification = self.estimated = None
+        self.identification, self.estimated, self.refutations, self._own_graph = None, None, [], False
         return self.graph
 
     def discover(
@@ -65,7 +66,8 @@ class CausalStudy:
     ) -> Discovery:
         """Find the graph; see :func:`nexus.causality.discovery.discover.discover`. A PAG leaves `graph` unset."""
         found = discover(self._data(), settings, knowledge, interventions, bootstrap)
-        self.discovery, self.identification, self.estimated = found, None, None
+        self.discovery, self.identification, self.estimated, self.refutations = found, None, None, []
+        self._own_graph = True
         self.graph = None if isinstance(found.graph, PAG) else found.dag()
         return found
 
@@ -90,16 +92,12 @@ class CausalStudy:
         if self.identification is not None and not self.identification.reaches:
             note = "the graph has no directed path between them: any difference from 0 speaks against it"
             estimate = replace(estimate, notes=(*estimate.notes, note))
-        open_ = self.discovery.undetermined if self.discovery is not None and self.graph == self._discovered() else []
+        open_ = self.discovery.undetermined if self.discovery is not None and self._own_graph else []
         if not open_:
             return estimate
         pairs = ", ".join(f"{a} - {b}" for a, b in open_)
         note = f"the graph was discovered and the directions of {pairs} were chosen freely"
         return replace(estimate, notes=(*estimate.notes, note))
-
-    def _discovered(self) -> ADMG | None:
-        found = self.discovery
-        return None if found is None or isinstance(found.graph, PAG) else found.dag()
 
     def refute(
         self, treatment: str, outcome: str, method: str = "auto", level: float = 0.05, seed: int = 0

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 __all__ = ["NEXUSConfig", "NEXUSCore"]
@@ -15,11 +14,6 @@ __all__ = ["NEXUSConfig", "NEXUSCore"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    if find_spec("nexus.core.nexus_core") is None:
-        raise AttributeError(
-            f"{name} is not part of this version of Nexus yet (nexus/core/nexus_core.py does not exist); "
-            "the language model that does exist is nexus.core.state_space.HybridLM"
-        )
     return getattr(import_module("nexus.core.nexus_core"), name)
 
 

@@ -88,9 +88,9 @@ def load_model(folder: str | Path) -> Language:
 
 
 def diagnose(model: Language, length: int = 32, compiling: bool = True) -> Diagnosis:
-    """Probe a model with random ids of ``length`` tokens (2 or more); its weights stay as they are."""
-    if length < 2:
-        raise ValueError(f"length={length}: is too short to look for the future in; give 2 or more")
+    """Probe a model with random ids of ``length`` tokens (8 or more); its weights stay as they are."""
+    if length < 8:
+        raise ValueError(f"length={length}: is too short to look for the future in; give 8 or more")
     training = model.training
     ids = torch.randint(model.config.vocab_size, (1, length), generator=torch.Generator().manual_seed(0))
     ids = ids.to(model.device)

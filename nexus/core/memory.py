@@ -176,7 +176,7 @@ class LongTermMemory(nn.Module):
 
     def gating(self, x: Tensor) -> Gates:
         """The gates of each token (B, H, T)."""
-        forget, keep, learn = self.gates(x).float().to(self.start.dtype).sigmoid().mT.chunk(3, dim=1)
+        forget, keep, learn = self.gates(x).to(self.start.dtype).sigmoid().mT.chunk(3, dim=1)
         return Gates(MAX_FORGET * forget, (MAX_KEEP * keep).clamp(min=1e-6), self.config.max_learn * learn)
 
     def recall(self, weights: Tensor, x: Tensor) -> Tensor:
@@ -191,7 +191,12 @@ class LongTermMemory(nn.Module):
         Returns:
             What was read (B, T, d_model), the new weights and momentum, and the surprise of each token (B, T).
         """
-        done = update_chunk(self.layout, anchor, weights, momentum, self.tokens(x), self.gating(x), self.config.clip)
+        key, value, query = (each.to(self.start.dtype) for each in self.tokens(x))
+        gates = self.gating(x)
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # what is learnt adds up over a text: half precision would tell
+            done = update_chunk(self.layout, anchor, weights, momentum, (key, value, query), gates, self.config.clip)
         return self._merge(done.read), done.weights, done.momentum, done.surprise.mean(1)
 
     def _merge(self, heads: Tensor) -> Tensor:

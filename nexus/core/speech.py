@@ -124,10 +124,7 @@ def _texts(model: HybridLM, prompts: list[str], request: Request) -> list[str]:
 
 def _ids(model: HybridLM, prompts: list[list[int]], request: Request) -> list[list[int]]:
     if len(prompts) == 1:
-        running = _start(model, prompts[0], request)
-        answer = list(running)
-        running.leave()
-        return [answer]
+        return [list(_start(model, prompts[0], request))]
     return generate(
         model, prompts, max_new_tokens=request.max_new_tokens, eos_ids=request.eos_ids, sampling=request.sampling,
         stop=request.stopper(),
@@ -194,7 +191,9 @@ class _Pieces(Iterator[str]):
             self.done = token is None
             self.held += self.detokenizer.finish() if token is None else self.detokenizer.feed(token)
             end = _first(self.held, self.request.stop)
-            self.done = self.done or end is not None
+            if end is not None:
+                self.done = True
+                self.running.leave()
             free = len(self.held) if self.done else len(self.held) - _overhang(self.held, self.request.stop)
             piece, self.held = self.held[: free if end is None else end], self.held[free:]
             if piece:

@@ -31,8 +31,8 @@ class WorldModelConfig(BaseConfig):
     """Sizes of a :class:`WorldModel`.
 
     Level l of ``n_levels`` predicts in strides of 2^l steps, each level up to ``prediction_horizon`` strides ahead.
-    ``d_action`` is the width of actions (0: none). ``ema`` is how much the target keeps of itself at an update; at 0 the
-    encoder is its own target and learns from both sides (LeJEPA), so that the regulariser alone holds off a collapse.
+    ``d_action`` is the width of actions (0: none). ``ema`` is how much the target keeps of itself at an update; at 0
+    the encoder is its own target and learns from both sides (LeJEPA): the regulariser alone holds off a collapse.
     """
 
     d_input: int = 256

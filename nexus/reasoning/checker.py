@@ -121,7 +121,8 @@ def _infer(theory: Theory, goal: Formula, by: str, above: list[Sequent], extra: 
             return opened, theory.axioms[i]
         case "assume", [], _:
             return frozenset([from_data(extra)]), from_data(extra)
-        case "instance", [formula], dict():
+        case "instance", [given], dict():
+            formula: Any = given
             for var, name in extra.items():
                 _need(isinstance(formula, Forall) and formula.var == var, f"{var} is not the outermost variable")
                 _need(name in theory.sorts.get(formula.sort, (name,)), f"{name} is not a {formula.sort}")
@@ -219,7 +220,7 @@ def _farkas(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> No
         for index, text in sum_:
             factor = Fraction(text)
             _need(type(index) is int and -1 <= index < len(theory.axioms) and factor != 0, "a term names no inequality")
-            fact = denial if index < 0 else theory.axioms[index]
+            fact: Any = denial if index < 0 else theory.axioms[index]
             _need(isinstance(fact, Compare) and fact.op != "!=", "only inequalities and equations can be added")
             _need(factor > 0 or fact.op == "=", "an inequality cannot be multiplied by a negative number")
             flip = -1 if fact.op in (">", ">=") else 1  # brought to the form left - right <= 0 or < 0
@@ -231,7 +232,7 @@ def _farkas(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> No
         _need(constant > 0 or (strict and constant == 0), "the sum is no contradiction")
 
 
-def _denials(claim: Formula) -> list[Formula]:
+def _denials(claim: Any) -> list[Formula]:
     _need(isinstance(claim, Compare), "the claim is not about quantities")
     ops = ("<", ">") if claim.op == "=" else (OPPOSITE[claim.op],)
     return [Compare(op, claim.left, claim.right) for op in ops]
@@ -259,11 +260,11 @@ def _closed(theory: Theory, goal: Formula, certificate: Mapping[str, Any]) -> No
     """Strata exist, each true atom is supported by a rule and by earlier atoms, and no rule leads out of the set."""
     order = [from_data(entry["atom"]) for entry in certificate["model"]]
     true, strata, names = set(order), certificate["strata"], individuals([*theory.axioms, goal]) or ["_"]
-    rules = [rule_parts(axiom) for axiom in theory.axioms]
+    rules: list[tuple[list[str], list[Any], Any]] = [rule_parts(axiom) for axiom in theory.axioms]
     _need(all(type(level) is int for level in strata.values()), "strata are whole numbers")
     for variables, body, head in rules:
         for literal in body:
-            low = literal.body if isinstance(literal, Not) else literal
+            low: Any = literal.body if isinstance(literal, Not) else literal
             _need(isinstance(low, Atom) and isinstance(head, Atom), "an axiom is not a rule")
             _need(strata[low.name] + isinstance(literal, Not) <= strata[head.name], "no strata")
         for values in itertools.product(names, repeat=len(variables)):

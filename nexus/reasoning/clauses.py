@@ -136,9 +136,9 @@ class _Maker:
             raise NotClausal(f"{f} asks whether something unnamed is something else")
         found = []
         for row in itertools.product(*(range(ranges[t][0], ranges[t][1] + 1) for t in terms)):
-            pairs = list(zip(terms, row, strict=True))
-            if not evaluate(f, World(frozenset(), dict(pairs), {})):  # type: ignore[arg-type]
-                found.append(frozenset(-self.number(pair) for pair in pairs))
+            values: dict[Fun, Any] = dict(zip(terms, row, strict=True))
+            if not evaluate(f, World(frozenset(), values, {})):
+                found.append(frozenset(-self.number(pair) for pair in values.items()))
             _limit(found)
         return found
 

@@ -113,7 +113,7 @@ def _join(
 
 
 def _match(pattern: Atom, fact: Atom, binding: Mapping[str, str]) -> dict[str, str] | None:
-    if pattern.name != fact.name:
+    if pattern.name != fact.name or len(pattern.args) != len(fact.args):
         return None
     extended = dict(binding)
     for argument, value in zip(pattern.args, fact.args, strict=True):

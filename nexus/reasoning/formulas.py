@@ -348,7 +348,9 @@ def _free(node: Any) -> set[str]:
 
 # ---- storing: nested lists of strings, ready for JSON ---------------------------------------------------------------
 
-_NODES = {c.__name__.lower(): c for c in (Var, Sym, Fun, Atom, Compare, Not, And, Or, Implies, Iff, Forall, Exists)}
+_NODES: dict[str, Any] = {
+    c.__name__.lower(): c for c in (Var, Sym, Fun, Atom, Compare, Not, And, Or, Implies, Iff, Forall, Exists)
+}
 
 
 def to_data(node: Any) -> Any:

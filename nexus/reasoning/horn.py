@@ -32,6 +32,7 @@ from nexus.reasoning.formulas import (
     Var,
     individuals,
     negation,
+    parts_of,
     substitute,
     to_data,
 )
@@ -86,7 +87,9 @@ class Engine:
             self._take_rule(step)
 
     def _take_rule(self, step: int) -> None:
-        formula, variables, sorts = self.derivation.formulas[step], [], []
+        formula = self.derivation.formulas[step]
+        variables: list[str] = []
+        sorts: list[str] = []
         while isinstance(formula, Forall):
             variables.append(formula.var)
             sorts.append(formula.sort)
@@ -167,9 +170,8 @@ class Engine:
         if head in self.known:
             return
         instance = self.derivation.instance(rule.source, ordered)
-        left = self.derivation.formulas[instance].left  # type: ignore[union-attr]
-        wanted = left.parts if isinstance(left, And) else (left,)
-        premises = [self.derivation.build(part, self.known) for part in wanted]
+        rule_now: Any = self.derivation.formulas[instance]
+        premises = [self.derivation.build(part, self.known) for part in parts_of(rule_now.left)]
         if all(p is not None for p in premises):
             self._take(self.derivation.apply(instance, [p for p in premises if p is not None]))
 
@@ -185,15 +187,20 @@ def _alternatives(body: Formula) -> list[tuple[Formula, ...]]:
     return []
 
 
-def _key(literal: Formula) -> tuple[str, bool]:
-    return (literal.body.name, False) if isinstance(literal, Not) else (literal.name, True)  # type: ignore[union-attr]
+def _key(literal: Any) -> tuple[str, bool]:
+    atom: Any = literal.body if isinstance(literal, Not) else literal
+    return atom.name, atom is literal
 
 
-def _match(pattern: Formula, fact: Formula, binding: Binding) -> Binding | None:
+def _match(pattern: Any, fact: Any, binding: Binding) -> Binding | None:
     """The binding extended so that the pattern becomes the fact; None if it cannot."""
-    atom, ground = (pattern.body, fact.body) if isinstance(pattern, Not) else (pattern, fact)  # type: ignore[union-attr]
+    negated = isinstance(pattern, Not)
+    atom: Any = pattern.body if negated else pattern
+    ground: Any = fact.body if negated else fact
+    if len(atom.args) != len(ground.args):
+        return None
     extended = dict(binding)
-    for argument, value in zip(atom.args, ground.args, strict=True):  # type: ignore[union-attr]
+    for argument, value in zip(atom.args, ground.args, strict=True):
         if isinstance(argument, Var):
             if extended.setdefault(argument.name, value.name) != value.name:
                 return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from nexus.reasoning.formulas import Action, Atom, Planning, Sym
 from nexus.reasoning.reading import SyntaxFault, Token
@@ -67,7 +68,7 @@ def _sections(text: str, kind: str) -> list[Tree]:
     return found[0][3:]
 
 
-def _refuse(tree: Tree, cure: str) -> None:
+def _refuse(tree: Tree, cure: str) -> NoReturn:
     raise SyntaxFault(where(tree), "is not understood", cure)
 
 

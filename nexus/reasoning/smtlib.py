@@ -110,7 +110,7 @@ def _write(node: Formula | Term, theory: Theory) -> str:
 
 # ---- reading --------------------------------------------------------------------------------------------------------
 
-_FOLD = {"and": And, "or": Or}
+_FOLD: dict[str, Any] = {"and": And, "or": Or}
 
 
 def read_smtlib(text: str) -> Theory:
@@ -207,8 +207,9 @@ def _term(tree: Any, declared: dict[str, str], bound: frozenset[str]) -> Term:
     op, args = _plain(tree[1]) if len(tree) > 1 else "", [_term(a, declared, bound) for a in tree[2:]]
     if op == "-" and len(args) == 1:
         return Num(-args[0].value) if isinstance(args[0], Num) else Fun("-", (Num(Fraction(0)), args[0]))
-    if op == "/" and all(isinstance(a, Num) for a in args) and len(args) == 2 and args[1] != Num(Fraction(0)):
-        return Num(args[0].value / args[1].value)  # type: ignore[union-attr]
+    values = [a.value for a in args if isinstance(a, Num)]
+    if op == "/" and len(values) == len(args) == 2 and values[1]:
+        return Num(values[0] / values[1])
     if op in OPERATORS and len(args) >= 2:
         return Fun(op, tuple(args)) if op == "+" or len(args) == 2 else _left_fold(op, args)
     raise SyntaxFault(tree[1] if len(tree) > 1 else tree[0], "is no quantity", "use + - * and declared constants")

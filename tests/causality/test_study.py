@@ -41,7 +41,9 @@ def test_open_directions_are_noted_beside_the_estimate():
     x = rng.standard_normal(500)
     study = CausalStudy({"x": x, "y": x + rng.standard_normal(500)})
     study.discover(Settings(method="boss"))
-    assert "x - y were chosen freely" in study.estimate("x", "y").notes[-1]
+    assert "x - y were chosen freely" in study.estimate("y", "x").notes[-1]
+    with pytest.raises(ValueError, match="says that the effect is 0"):
+        study.estimate("x", "y")
     study.set_graph("x -> y")
     assert study.estimate("x", "y").notes == ()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 
@@ -37,11 +36,3 @@ def test_importing_the_ground_does_not_load_the_mind():
 def test_a_name_that_does_not_exist_says_which_do():
     with pytest.raises(AttributeError, match="it offers NEXUSConfig, NEXUSCore"):
         nexus.core.nothing  # noqa: B018
-
-
-@pytest.mark.skipif(find_spec("nexus.core.nexus_core") is not None, reason="the mind exists")
-def test_the_missing_mind_says_plainly_that_it_is_missing():
-    with pytest.raises(ImportError):
-        from nexus.core import NEXUSCore  # noqa: F401
-    with pytest.raises(AttributeError, match="NEXUSCore is not part of this version of Nexus yet"):
-        nexus.core.NEXUSCore  # noqa: B018

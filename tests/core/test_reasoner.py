@@ -90,24 +90,29 @@ def chain_data(facts, depth, rows):
 
 
 def test_learns_rules_from_two_steps_and_applies_them_eight_times():
-    """Trained on what follows within 2 steps, asked for 8: only rules that were really learnt go that far."""
+    """Trained on what follows within 2 steps, asked for 8: only rules that were really learnt go that far.
+
+    Facts are handed over as they are and no rule is gated, or the proposal would learn the answers by heart.
+    """
     facts = 9
-    module = ReasoningModule(
-        ReasonerConfig(d_model=facts, n_facts=facts, n_rules=facts, n_body=1, max_steps=2)
-    ).double()
-    optimiser = torch.optim.Adam(module.parameters(), lr=0.1)
-    for _ in range(150):
+    config = ReasonerConfig(d_model=facts, n_facts=facts, n_rules=12, n_body=1, max_steps=2)
+    module = ReasoningModule(config).double()
+    with torch.no_grad():
+        module.evidence.weight.copy_(10 * torch.eye(facts))
+        module.evidence.bias.fill_(-10.0)
+        module.gate.weight.zero_()
+        module.gate.bias.fill_(10.0)
+    optimiser = torch.optim.Adam([module.body, module.head], lr=0.1)
+    for _ in range(400):
         seen, follows = chain_data(facts, 2, 64)
-        _, proof = module(seen, return_proof=True)
-        beliefs = proof["beliefs"][:, 0].clamp(1e-6, 1 - 1e-6)
+        beliefs = module(seen, return_proof=True)[1]["beliefs"][:, 0].clamp(1e-6, 1 - 1e-6)
         optimiser.zero_grad()
         torch.nn.functional.binary_cross_entropy(beliefs, follows).backward()
         optimiser.step()
     module.max_steps = 8
     seen, follows = chain_data(facts, 8, 200)
-    _, proof = module(seen, return_proof=True)
-    right = ((proof["beliefs"][:, 0] > 0.5) == (follows > 0.5)).double().mean()
-    assert right > 0.95
+    beliefs = module(seen, return_proof=True)[1]["beliefs"][:, 0]
+    assert ((beliefs > 0.5) == (follows > 0.5)).double().mean() > 0.95
     answer = module.prove(torch.eye(facts, dtype=torch.float64)[None, :1], goal=facts - 1)
     assert (answer.verdict, answer.status) == ("yes", "proved")
 

@@ -365,6 +365,7 @@ def test_damaged_folders_are_named(tmp_path):
     [
         ({"plan": "WA", "window": 5}, {}, r"window = 5 of 'W' layers .*set_window\(0\)"),
         ({"attention_window": 7}, {}, "attention_window = 7 .*use attention_window=0"),
+        ({"plan": "TMA"}, {}, "plan = 'TMA' has memory layers, which the layout lacks; keep the model"),
         ({"rotary_fraction": 0.5}, {}, "rotary_fraction = 0.5"),
         ({"plan": "M"}, {}, "plan = 'M' has no attention layer"),
         ({"head_dim": 10}, {}, "head_dim = 10 .*use that"),

@@ -1,11 +1,13 @@
 """What controlled English understands, what it means by it, and where it stops."""
 
+import contextlib
 import random
 
 import pytest
 
 from nexus.reasoning import smt
 from nexus.reasoning.budget import Budget
+from nexus.reasoning.english import FORMS
 from nexus.reasoning.english.parser import parse
 from nexus.reasoning.english.text import NotUnderstood
 from nexus.reasoning.english.words import is_plural, lemma, singular, third_person
@@ -92,6 +94,9 @@ def test_sentences_mean_what_they_say(text, formula):
         ("Tom is red because Ann is.", "because"),
         ("tom is red.", "tom"),
         ("Every cat likes some dog.", "some"),
+        ("Every cat and dog is red.", "dog"),
+        ("Tom Smith is red.", "Smith"),
+        ("All cats, dogs are red.", "dogs"),
         ("Tom is very red.", "very"),
         ("If Tom is red it depends.", "it"),
     ],
@@ -158,6 +163,41 @@ def test_amounts_of_which_nothing_was_said_are_not_made_up():
         parse("Tom has 3 apples. Ann has 2 apples. He eats 1 apple. How many apples does Tom have?")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "Tom has 3 apples. Tom eats 1 red apple. How many apples does Tom have?",
+            "may be counted among the apples or not",
+        ),
+        ("Tom has 3 apples. Tom finds 2 apples outside. How many apples does Tom have?", "is no plural"),
+        ("Tom has 3 apples. Tom has 5 apples. How many apples does Tom have?", "second statement of one amount"),
+        ("Ann is 150 cm tall. Bob is 2 m tall. Is Ann taller than Bob?", "a measure in m after one in cm"),
+        ("A cat is red. Is Tom red?", "may be about one or about all"),
+        ("Each inhabitant is either a dax or a blick. Zoe says that Zoe is a dax. Is Zoe a dax?", "which kind lies"),
+        ("Each inhabitant is either a knight or a knave. Knights always lie. Is Zoe a knight?", "'always'"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(text, message):
+    with pytest.raises(NotUnderstood, match=message):
+        parse(text)
+
+
+def test_negation_in_clues_belongs_to_the_clue():
+    start = "There are 3 houses in a row. Each person has a different name: Ann, Bob, Carl. "
+    start += "Each person has a different drink: tea, milk, water. "
+    for clue in (
+        "The person who does not drink tea is next to Ann.",
+        "The person who does not drink tea is not Ann.",
+        "Ann is the mother of the person who drinks tea.",
+    ):
+        with pytest.raises(NotUnderstood):
+            parse(f"{start}{clue} Who drinks tea?")
+    assert "place(ann) != place(tea)" in [
+        str(a) for a in parse(f"{start}Ann does not drink tea. Who drinks tea?").theory.axioms
+    ]
+
+
 def test_planning_does_not_swallow_other_sentences():
     blocks = "The red block is on the table. The blue block is on the table. The hand is empty. "
     with pytest.raises(NotUnderstood, match="with other sentences"):
@@ -181,6 +221,28 @@ def test_formulas_said_in_english_are_read_back_as_equals(family):
         assert smt.decide(Theory((back,)), whole, Budget())[0] == "entailed"
         checked += 1
     assert checked > 4
+
+
+def test_the_forms_that_the_help_shows_are_understood():
+    """Each line of statements with each question of its kind that it can answer."""
+    red, rules, amounts, houses, island, blocks = (FORMS.splitlines()[n].strip() for n in range(1, 7))
+    for text in (
+        f"{red} Is Tom red?",
+        f"{red} True or false: Tom is red.",
+        f"{red} Are all cats animals?",
+        f"{amounts} Who is the tallest?",
+        f"{amounts} How many apples does Tom have?",
+        f"{island} Is Zoe a knight?",
+        blocks,
+        rules.replace("Assume a closed world.", "Is Tom kind?"),
+    ):
+        with contextlib.suppress(NotUnderstood):
+            parse(text)
+            continue
+        pytest.fail(f"not understood: {text}")
+    people = houses.replace("row.", "row. Each person has a different name: Ann, Bob, Carl.")
+    for question in ("Who drinks milk?", "In which house does Ann live?"):
+        parse(f"{people} {question}")
 
 
 def test_words():

@@ -60,7 +60,7 @@ def strongest_dag(weights: Tensor, floor: float = 0.0) -> Tensor:
     for _ in range(max(1, (len(weights) - 1).bit_length())):
         reach = (reach + reach @ reach).clamp_max(1.0)
     cyclic = reach.diagonal(dim1=1, dim2=2).sum(1) > 0
-    return edges[cyclic.sum()]  # thresholds rise, so the cyclic ones come first
+    return edges.index_select(0, cyclic.sum()[None])[0]  # thresholds rise, so the cyclic ones come first
 
 
 def fit_log_det(

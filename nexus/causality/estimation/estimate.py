@@ -73,6 +73,8 @@ def _way(table: Table, found: Identification) -> str:
 
 def _why_not(found: Identification, method: str) -> str:
     what = f"the effect of {found.treatment} on {found.outcome} is not identified (method {method!r})"
+    if not found.reaches:
+        return f"{what}: the graph has no directed path between them, so it says that the effect is 0"
     if found.hedge is not None:
         return f"{what}: {found.hedge}; measure one of these common causes, or find an instrument"
     ways = ", ".join(found.ways)

@@ -38,14 +38,30 @@ def _measure(scale: str, who: str) -> Fun:
     return Fun(scale, (Sym(who),))
 
 
-def comparison(c: English, strict: str = "is") -> tuple[Formula, str, list[str]]:
-    """One comparison, from its subject on; also its scale and the individuals."""
+Compared = tuple[Formula, str, list[str]]  # the formula, its scale, the individuals
+
+
+def comparison(c: English, d: Discourse) -> Compared:
+    """One comparison, from its subject on."""
     first = _individual(c)
-    c.need(strict) if strict else None
-    return _rest(c, first)
+    c.need("is")
+    return _measured(c, d, first)
 
 
-def _rest(c: English, first: str) -> tuple[Formula, str, list[str]]:
+def _measured(c: English, d: Discourse, first: str) -> Compared:
+    """The rest of a comparison; measures of one scale have one unit throughout a text."""
+    units: list[str] = []
+    made = _rest(c, first, units)
+    known = d.memory.setdefault("units", {})
+    assert isinstance(known, dict)
+    for unit in units:
+        if known.setdefault(made[1], unit) != unit:
+            c.position -= 1
+            c.fail(f"ends a measure in {unit or 'no unit'} after one in {known[made[1]] or 'no unit'}", "use one unit")
+    return made
+
+
+def _rest(c: English, first: str, units: list[str]) -> Compared:
     negative = c.accept("not")
     if c.accept("as"):
         scale, _ = _look(c, _PLAIN)
@@ -57,8 +73,9 @@ def _rest(c: English, first: str) -> tuple[Formula, str, list[str]]:
             [first, second],
         )
     amount = c.number()
+    unit = c.word
     if amount is not None:
-        c.accept(*_UNITS)
+        units.append(unit if c.accept(*_UNITS) else "")
     if amount is not None and c.word in _PLAIN:
         scale, sign = _look(c, _PLAIN)
         if sign < 0:
@@ -94,7 +111,7 @@ def statement(c: English, d: Discourse) -> Effect:
         c.fail("begins a question")
     formulas, scales, names = [], [], []
     while True:
-        formula, scale, who = comparison(c)
+        formula, scale, who = comparison(c, d)
         formulas.append(formula)
         scales.append(scale)
         names += who
@@ -126,9 +143,9 @@ def question(c: English, d: Discourse) -> Effect:
         asked = c.accept("true or false :", "is it true that", "does it follow that")
         if not asked:
             c.need("is")
-            query = Query("decide", words, formula=_rest(c, _individual(c))[0])
+            query = Query("decide", words, formula=_measured(c, d, _individual(c))[0])
         else:
-            query = Query("decide", words, formula=comparison(c)[0])
+            query = Query("decide", words, formula=comparison(c, d)[0])
     c.finish()
     return lambda: d.queries.append(query)
 

@@ -48,10 +48,13 @@ def header(c: English, d: Discourse) -> Effect:
         c.need("and", "or a", "or an")
         liar = _role(c)
         c.accept(", who always lies")
+    if (truth, liar) == DEFAULT[::-1]:
+        truth, liar = DEFAULT
     c.finish()
 
     def effect() -> None:
         d.memory["roles"] = (truth, liar)
+        d.memory["told"] = (truth, liar) == DEFAULT  # of other kinds the text has to say who lies
 
     return effect
 
@@ -74,11 +77,11 @@ def telling(c: English, d: Discourse) -> Effect:
         if kind not in (truth, liar):
             c.position -= 1
             c.fail("is not one of the two kinds", f"use {truth} and {liar}")
-        c.need("always tell the truth", "always lie") if kind == truth else c.need("always lie")
+        c.need("always tell the truth" if kind == truth else "always lie")
         if not c.accept(", and", "and", ","):
             break
     c.finish()
-    return lambda: None
+    return lambda: d.memory.__setitem__("told", True)
 
 
 def people(c: English, d: Discourse) -> Effect:
@@ -214,6 +217,11 @@ def saying(c: English, d: Discourse) -> Effect:
     if behind:
         _told(c)
     c.finish()
+    if not d.memory.get("told"):
+        c.fail(
+            "ends what somebody says, and the text does not say which kind lies",
+            f"write: {truth}s always tell the truth",
+        )
 
     def effect() -> None:
         key = d.name(speaker)
@@ -262,7 +270,6 @@ def question(c: English, d: Discourse) -> Effect:
     islanders = d.memory.get("islanders")
     if not truth or not isinstance(islanders, list):
         c.fail("asks who tells the truth, and nobody has said anything")
-        raise AssertionError
     c.accept("so", "then", ",")
     if c.accept("is"):
         reader = Saying(c, d, "")

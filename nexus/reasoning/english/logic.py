@@ -145,7 +145,10 @@ class Logic:
             return Exists("x", self.predicate(X))
         if c.word in ("a", "an") and is_open(c.peek()):
             c.take()
-            return self.universal(positive=True)
+            generic = self.universal(positive=True)
+            if "is a" not in c.text() and "is an" not in c.text():
+                c.fail("ends a sentence that may be about one or about all", "write 'every' or 'some' for 'a'")
+            return generic
         if self._bare_plural():
             return self.universal(positive=True)
         c.position = start
@@ -185,11 +188,14 @@ class Logic:
         c = self.c
         c.accept("a", "an")
         parts: list[Formula] = []
+        joined = False
         while True:
             word = c.open_word("noun or adjective")
-            last = not (
-                c.accept(",") or c.accept("and") or (not c.done and is_open(c.token.text) and self._noun_ahead())
-            )
+            before, joined = joined, c.accept(",", "and")
+            last = not (joined or (not c.done and is_open(c.token.text) and self._noun_ahead()))
+            if last and before:  # "every cat and dog" is each of both, "every big and red cat" is one that is both
+                c.position -= 1
+                c.fail("joins two kinds", "write a sentence for each")
             if word.lower() in _PEOPLE and last:
                 break
             parts.append(self.unary(singular(word) if last else word, noun=last and not self._was_adjective()))
@@ -286,6 +292,8 @@ class Logic:
             return self.complements(subject, not negative)
         if c.accept("doesn't", "don't", "does not", "do not"):
             return Not(self.relation(c.open_word("verb"), subject))
+        if c.token.text[:1].isupper():
+            c.fail("is no verb", "write verbs in small letters, and names as one word")
         verb = c.open_word("verb")
         if isinstance(subject, Sym) and lemma(verb) == verb.lower():
             c.position -= 1
@@ -382,13 +390,12 @@ class Logic:
             return self._who(words)
         if c.word in ("is", "are"):
             return Query("decide", words, formula=self._yes_no())
-        if c.accept("does"):
-            subject = Sym(self.individual())
-            negative = c.accept("not")
-            formula = self.relation(c.open_word("verb"), subject)
-            return Query("decide", words, formula=negation(formula) if negative else formula)
-        c.fail("begins no question that is understood", "ask: Is ... ?  Does ... ?  True or false: ...")
-        raise AssertionError
+        if not c.accept("does"):
+            c.fail("begins no question that is understood", "ask: Is ... ?  Does ... ?  True or false: ...")
+        subject = Sym(self.individual())
+        negative = c.accept("not")
+        formula = self.relation(c.open_word("verb"), subject)
+        return Query("decide", words, formula=negation(formula) if negative else formula)
 
     def _yes_no(self) -> Formula:
         c = self.c

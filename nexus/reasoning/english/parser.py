@@ -47,7 +47,7 @@ def parse(text: str) -> Reading:
 
 def _read(sentence: list[Token], d: Discourse) -> None:
     """Let the first grammar that takes the whole sentence have it; otherwise report the one that came furthest."""
-    faults: list[tuple[int, int, SyntaxFault]] = []
+    faults: list[tuple[float, int, SyntaxFault]] = []
     is_board = "board" in d.memory
     for rank, grammar in enumerate((*_STATEMENTS, *_QUESTIONS)):
         if is_board and grammar not in _ON_A_BOARD:
@@ -58,7 +58,7 @@ def _read(sentence: list[Token], d: Discourse) -> None:
             at = max((i for i, t in enumerate(sentence) if t == fault.token), default=len(sentence))
             general = grammar is (logic.question if sentence[-1].text == "?" else logic.statement)
             special = is_board and grammar in (puzzles.clue, puzzles.question)
-            faults.append((at + 2 * general + 1000 * special, rank, fault))
+            faults.append((at + 1.5 * general + 1000 * special, rank, fault))
             continue
         effect()
         return

@@ -58,10 +58,9 @@ def _block_fact(c: English, seen: dict[str, None]) -> Atom:
         return Atom("clear", (upper,))
     if c.accept("is on the table", "stands on the table", "sits on the table"):
         return Atom("ontable", (upper,))
-    if c.accept("is on top of", "sits on top of", "sits on", "is on", "stands on", "rests on"):
-        return Atom("on", (upper, _block(c, seen)))
-    c.fail("says nothing about blocks that is understood", "say: is on the table, is on the ... block, is clear")
-    raise AssertionError
+    if not c.accept("is on top of", "sits on top of", "sits on", "is on", "stands on", "rests on"):
+        c.fail("says nothing about blocks that is understood", "say: is on the table, is on the ... block, is clear")
+    return Atom("on", (upper, _block(c, seen)))
 
 
 def blocks(c: English, d: Discourse) -> Effect:
@@ -87,7 +86,8 @@ def blocks(c: English, d: Discourse) -> Effect:
         scene = _scene(d)
         scene.blocks.update(seen)
         (scene.goal if goal else scene.start).update(facts)
-        _ask_for_plan(c, d) if goal else None
+        if goal:
+            _ask_for_plan(c, d)
 
     return effect
 
@@ -181,7 +181,6 @@ def facts(c: English, d: Discourse) -> Effect:
         c.fail(
             "comes before any action is described", "begin: To perform NAME, the following facts need to be true: ..."
         )
-        raise AssertionError
     goal = c.accept("my goal is to have that", "the goal is that", "goal :", "my goal is that")
     if not goal:
         c.need("as initial conditions i have that ,", "as initial conditions i have that", "initially ,", "initially")
@@ -198,7 +197,8 @@ def facts(c: English, d: Discourse) -> Effect:
     def effect() -> None:
         scene.objects.update(seen)
         (scene.goal if goal else scene.start).update(found)
-        _ask_for_plan(c, d) if goal else None
+        if goal:
+            _ask_for_plan(c, d)
 
     return effect
 

@@ -9,9 +9,10 @@ the latest. Nothing is assumed about a quantity of which nothing was said, and n
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 from nexus.reasoning.english.text import Discourse, Effect, English, Query
-from nexus.reasoning.english.words import is_open, singular
+from nexus.reasoning.english.words import is_open, is_plural, singular
 from nexus.reasoning.formulas import Compare, Formula, Fun, Num, Sym, Term
 
 GAIN = (
@@ -65,7 +66,7 @@ LOSE = (
 GIVE = ("gives", "hands", "sends", "gave", "handed", "sent")
 TAKE = ("takes", "took", "borrows", "borrowed")
 _THEN = ("then", "later ,", "later", "after that ,", "next ,", "now")
-_TIMES = {"twice": 2, "double": 2, "thrice": 3, "half": Fraction(1, 2)}
+_TIMES: dict[str, int | Fraction] = {"twice": 2, "double": 2, "thrice": 3, "half": Fraction(1, 2)}
 _TOTAL = ("in total", "altogether", "in all", "together", "combined")
 _NOW = ("now", "left", "in the end", "at the end", "then")
 
@@ -76,9 +77,11 @@ class Quantities:
     def __init__(self, c: English, d: Discourse) -> None:
         self.c, self.d = c, d
         self.count: dict[tuple[str, str], int] = dict(_versions(d))
+        known: Any = d.memory.get("amounts", ())
+        self.known: set[Fun] = set(known)
         self.axioms: list[Formula] = []
         self.spelling: dict[str, str] = {}
-        self.thing = ""
+        self.thing, self.single = "", False
 
     def now(self, who: str, what: str) -> Fun:
         """The latest quantity; a first mention makes it."""
@@ -122,8 +125,7 @@ class Quantities:
         number = "1" if c.word in ("a", "an") and c.take() else c.number()
         if number is None:
             c.fail("is no amount", "give a number")
-            raise AssertionError
-        self.thing = "dollar" if money else ""
+        self.thing, self.single = "dollar" if money else "", number == "1"
         return Num(Fraction(number))
 
     def noun(self) -> str:
@@ -133,9 +135,17 @@ class Quantities:
         if self.thing:
             return self.thing
         words = [c.open_word("noun")]
-        while not c.done and is_open(c.token.text) and c.word not in ("in",):
+        while not c.done and is_open(c.token.text):
             words.append(c.open_word("noun"))
-        return " ".join([*(w.lower() for w in words[:-1]), singular(words[-1])])
+        if any(is_plural(w) for w in words[:-1]) or not (self.single or is_plural(words[-1])):
+            c.position -= 1
+            c.fail("ends what is counted, and is no plural", "put the noun last: red apples")
+        what = " ".join([*(w.lower() for w in words[:-1]), singular(words[-1])])
+        other = next((k for _, k in self.count if k != what and k.split()[-1] == what.split()[-1]), None)
+        if other:
+            c.position -= 1
+            c.fail(f"may be counted among the {other}s or not", "call each kind by a name of its own")
+        return what
 
     # ---- statements -------------------------------------------------------------------------------------------------
 
@@ -170,12 +180,12 @@ class Quantities:
             other = self.owner()
             c.accept("has", "does")
             right: Term = Fun("*", (Num(factor), self.now(other, what)))
-            self.axioms.append(Compare("=", self.now(who, what), right))
+            self.set(who, what, right)
             return
         if c.accept("as many"):
             what = self.noun()
             c.need("as")
-            self.axioms.append(Compare("=", self.now(who, what), self.now(self.owner(), what)))
+            self.set(who, what, self.now(self.owner(), what))
             return
         amount = self.amount()
         sign = 1 if c.accept("more") else -1 if c.accept("fewer", "less") else 0
@@ -185,11 +195,19 @@ class Quantities:
             other = self.owner()
             c.accept("has", "does")
             right = Fun("+" if sign > 0 else "-", (self.now(other, what), amount))
-            self.axioms.append(Compare("=", self.now(who, what), right))
+            self.set(who, what, right)
             return
-        self.axioms.append(Compare("=", self.now(who, what), amount))
+        self.set(who, what, amount)
         if c.accept("and"):
             self.has(who)
+
+    def set(self, who: str, what: str, value: Term) -> None:
+        """What an amount is; said once, for a second time might tell of a change."""
+        quantity = self.now(who, what)
+        if quantity in self.known:
+            self.c.fail("ends a second statement of one amount", "say what was gained or lost")
+        self.known.add(quantity)
+        self.axioms.append(Compare("=", quantity, value))
 
     def gain(self, who: str) -> None:
         amount = self.amount()
@@ -274,7 +292,7 @@ def statement(c: English, d: Discourse) -> Effect:
     c.finish()
 
     def effect() -> None:
-        d.memory["quantities"] = reader.count
+        d.memory["quantities"], d.memory["amounts"] = reader.count, reader.known
         for spelling in reader.spelling.values():
             d.name(spelling)
         d.say(c.text(), *reader.axioms)

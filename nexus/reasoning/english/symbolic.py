@@ -5,10 +5,12 @@ Reads ¬ ~ !, ∧ &, ∨ |, → ->, ↔ <-> and letters with or without a digit;
 
 from __future__ import annotations
 
+from typing import Any
+
 from nexus.reasoning.english.text import Discourse, Effect, English, Query
 from nexus.reasoning.formulas import And, Atom, Formula, Iff, Implies, Not, Or
 
-_SIGNS = {"∧": And, "&": And, "∨": Or, "|": Or}
+_SIGNS: dict[str, Any] = {"∧": And, "&": And, "∨": Or, "|": Or}
 
 
 def _formula(c: English) -> Formula:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from nexus.reasoning.english.words import HEDGES, NUMBERS, is_open
 from nexus.reasoning.formulas import Formula, Fun, Planning, Term, Theory
@@ -153,7 +154,7 @@ class English(Cursor):
             return str(NUMBERS[self.take().text.lower()])
         return None
 
-    def fail(self, problem: str, cure: str = "") -> None:
+    def fail(self, problem: str, cure: str = "") -> NoReturn:
         """Stop here.
 
         Raises:

@@ -16,7 +16,7 @@ def islands(rng: random.Random) -> Problem:
     """Two to four inhabitants, each of whom says one thing."""
     while True:
         people = rng.sample(NAMES, rng.randint(2, 4))
-        said = {who: _saying(rng, people, who) for who in people}
+        said = {who: _saying(rng, people) for who in people}
         fits = [
             kinds
             for row in itertools.product((True, False), repeat=len(people))
@@ -35,17 +35,16 @@ def islands(rng: random.Random) -> Problem:
     return Problem("islands", " ".join([intro, *lines, f"Is {who} a knight?"]), "yes" if fits[0][who] else "no")
 
 
-def _saying(rng: random.Random, people: list[str], who: str) -> Saying:
+def _saying(rng: random.Random, people: list[str]) -> Saying:
     a, b = rng.sample(people, 2)
     kind, other = rng.random() < 0.5, rng.random() < 0.5
     word, word2 = ("a knight", "a knave")[not kind], ("a knight", "a knave")[not other]
-    return rng.choice(
-        (
-            (f"{a} is {word}", lambda k: k[a] == kind),
-            (f"{a} is {word} and {b} is {word2}", lambda k: k[a] == kind and k[b] == other),
-            (f"{a} is {word} or {b} is {word2}", lambda k: k[a] == kind or k[b] == other),
-            (f"if {a} is {word} then {b} is {word2}", lambda k: k[a] != kind or k[b] == other),
-            (f"{a} is {word} if and only if {b} is {word2}", lambda k: (k[a] == kind) == (k[b] == other)),
-            (f"{a} and {b} are of the same kind", lambda k: k[a] == k[b]),
-        )
+    options: tuple[Saying, ...] = (
+        (f"{a} is {word}", lambda k: k[a] == kind),
+        (f"{a} is {word} and {b} is {word2}", lambda k: k[a] == kind and k[b] == other),
+        (f"{a} is {word} or {b} is {word2}", lambda k: k[a] == kind or k[b] == other),
+        (f"if {a} is {word} then {b} is {word2}", lambda k: k[a] != kind or k[b] == other),
+        (f"{a} is {word} if and only if {b} is {word2}", lambda k: (k[a] == kind) == (k[b] == other)),
+        (f"{a} and {b} are of the same kind", lambda k: k[a] == k[b]),
     )
+    return rng.choice(options)

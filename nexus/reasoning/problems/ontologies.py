@@ -20,10 +20,11 @@ def rule(rng: random.Random, kind: str, what: str, noun: bool, positive: bool = 
         f"{plural(kind).capitalize()} are {many}.",
         f"All {plural(kind)} are {many}.",
         f"Any {kind} is {one}.",
-        f"{article(kind).capitalize()} is {one}.",
         f"Everything that is {article(kind)} is {one}.",
         f"If something is {article(kind)}, then it is {one}.",
     ]
+    if noun and positive:
+        ways.append(f"{article(kind).capitalize()} is {one}.")
     if not positive:
         ways = [*ways[:4], f"No {kind} is {article(what) if noun else what}."]
     return rng.choice(ways)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 
 from nexus.reasoning.problems.base import NAMES, Problem, shuffled
 
@@ -36,15 +37,15 @@ def shelf(rng: random.Random) -> Problem:
     """Books on a shelf, each clue true of one order and all of them together of no other."""
     size = rng.randint(3, 5)
     order = rng.sample(["red", "green", "blue", "black", "white", "yellow", "grey", "purple"], size)
-    pool = []
+    pool: list[tuple[str, Callable[[list[str]], bool]]] = []
     for i, j in itertools.combinations(range(size), 2):
         text = rng.choice((f"The {order[i]} book is to the left of the {order[j]} book.",
                            f"The {order[j]} book is to the right of the {order[i]} book."))  # fmt: skip
-        pool.append((text, lambda o, a=order[i], b=order[j]: o.index(a) < o.index(b)))
+        pool.append((text, _before(order[i], order[j])))
     names = ["leftmost", "second from the left", "third from the left", "fourth from the left", "rightmost"]
     for i in range(size):
         text = f"The {order[i]} book is the {names[i] if i < size - 1 else 'rightmost'}."
-        pool.append((text, lambda o, a=order[i], n=i: o.index(a) == n))
+        pool.append((text, _stands(order[i], i)))
     rng.shuffle(pool)
     left = [list(p) for p in itertools.permutations(order)]
     clues = []
@@ -59,3 +60,11 @@ def shelf(rng: random.Random) -> Problem:
     asked = rng.randrange(size)
     question = f"Which book is the {names[asked] if asked < size - 1 else 'rightmost'}?"
     return Problem("shelf", " ".join([intro, *shuffled(rng, clues), question]), order[asked])
+
+
+def _before(first: str, second: str) -> Callable[[list[str]], bool]:
+    return lambda order: order.index(first) < order.index(second)
+
+
+def _stands(book: str, place: int) -> Callable[[list[str]], bool]:
+    return lambda order: order.index(book) == place

@@ -62,27 +62,31 @@ def _true_clues(
         gap = hidden[b] - hidden[a]
         first, second = phrase[a][0].upper() + phrase[a][1:], phrase[b]
         if gap == 0 and kind_of[a] == "name":
-            yield _Clue(f"{first} {LISTS[kind_of[b]][0].format(b)}.", (a, b), _same(a, b))
+            yield _Clue(f"{first} {LISTS[kind_of[b]][0].format(b)}.", (a, b), _gap(a, b, {0}))
         elif gap == 1:
             how = rng.choice(("directly left of", "immediately to the left of"))
-            yield _Clue(f"{first} is {how} {second}.", (a, b), lambda p, a=a, b=b: p[a] + 1 == p[b])  # type: ignore[misc]
+            yield _Clue(f"{first} is {how} {second}.", (a, b), _gap(a, b, {1}))
             text = rng.choice((f"{first} lives next to {second}.", f"{first} and {second} are next to each other."))
-            yield _Clue(text, (a, b), lambda p, a=a, b=b: abs(p[a] - p[b]) == 1)  # type: ignore[misc]
+            yield _Clue(text, (a, b), _gap(a, b, {1, -1}))
         elif gap > 1:
-            yield _Clue(f"{first} is somewhere to the left of {second}.", (a, b), lambda p, a=a, b=b: p[a] < p[b])  # type: ignore[misc]
+            yield _Clue(f"{first} is somewhere to the left of {second}.", (a, b), _gap(a, b, set(range(1, size))))
             if gap == 2:
                 text = f"There is one house between {phrase[a]} and {second}."
-                yield _Clue(text, (a, b), lambda p, a=a, b=b: abs(p[a] - p[b]) == 2)  # type: ignore[misc]
+                yield _Clue(text, (a, b), _gap(a, b, {2, -2}))
     ordinals = ("first", "second", "third", "fourth", "fifth")
     for value, place in rng.sample(list(hidden.items()), size):
         first = phrase[value][0].upper() + phrase[value][1:]
         other = rng.choice([p for p in range(1, size + 1) if p != place])
-        yield _Clue(f"{first} is in the {ordinals[place - 1]} house.", (value,), lambda p, v=value, n=place: p[v] == n)  # type: ignore[misc]
-        yield _Clue(f"{first} is not in house {other}.", (value,), lambda p, v=value, n=other: p[v] != n)  # type: ignore[misc]
+        yield _Clue(f"{first} is in the {ordinals[place - 1]} house.", (value,), _at(value, {place}))
+        yield _Clue(f"{first} is not in house {other}.", (value,), _at(value, set(range(1, size + 1)) - {other}))
 
 
-def _same(a: str, b: str) -> Callable[[Place], bool]:
-    return lambda p: p[a] == p[b]
+def _gap(a: str, b: str, allowed: set[int]) -> Callable[[Place], bool]:
+    return lambda place: place[b] - place[a] in allowed
+
+
+def _at(value: str, allowed: set[int]) -> Callable[[Place], bool]:
+    return lambda place: place[value] in allowed
 
 
 def _arrangements(lists: list[list[str]], clues: list[_Clue], done: Place | None = None) -> Iterator[Place]:

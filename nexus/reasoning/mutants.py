@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from nexus.reasoning import smt
-from nexus.reasoning.answer import Answer
 from nexus.reasoning.budget import Budget
 from nexus.reasoning.checker import Claim
 from nexus.reasoning.formulas import Atom, Theory, from_data, negation, to_data
@@ -23,8 +22,8 @@ from nexus.reasoning.formulas import Atom, Theory, from_data, negation, to_data
 Mutant = tuple[str, Any, Claim, dict[str, Any]]
 
 
-def mutants(answer: Answer, rng: random.Random, count: int) -> Iterator[Mutant]:
-    """``count`` mutants of a proved answer: how it was made, what is given, the claim, the certificate."""
+def mutants(answer: Any, rng: random.Random, count: int) -> Iterator[Mutant]:
+    """``count`` mutants of a proved `Answer`: how it was made, what is given, the claim, the certificate."""
     kind = answer.certificate["kind"]
     makers = {
         "steps": (flipped, restated, rewired),
@@ -44,7 +43,7 @@ def mutants(answer: Answer, rng: random.Random, count: int) -> Iterator[Mutant]:
             yield (f"{kind}: {maker.__name__}", *mutant)
 
 
-def flipped(answer: Answer, rng: random.Random) -> Any:
+def flipped(answer: Any, rng: random.Random) -> Any:
     """The opposite claim; at times the last step is made to state it too."""
     certificate = copy.deepcopy(answer.certificate)
     opposite = negation(answer.claim.formula)
@@ -53,7 +52,7 @@ def flipped(answer: Answer, rng: random.Random) -> Any:
     return answer.given, Claim("entails", opposite), certificate
 
 
-def restated(answer: Answer, rng: random.Random) -> Any:
+def restated(answer: Any, rng: random.Random) -> Any:
     """A step that states something else."""
     certificate = copy.deepcopy(answer.certificate)
     step = rng.choice(certificate["steps"])
@@ -64,7 +63,7 @@ def restated(answer: Answer, rng: random.Random) -> Any:
     return answer.given, answer.claim, certificate
 
 
-def rewired(answer: Answer, rng: random.Random) -> Any:
+def rewired(answer: Any, rng: random.Random) -> Any:
     """A step that rests on others, is about another individual, or is left out."""
     certificate = copy.deepcopy(answer.certificate)
     number = rng.randrange(len(certificate["steps"]))
@@ -100,14 +99,14 @@ def _noise(lemmas: list[list[int]], rng: random.Random, top: int) -> list[list[i
     return made
 
 
-def flipped_drup(answer: Answer, rng: random.Random) -> Any:
+def flipped_drup(answer: Any, rng: random.Random) -> Any:
     """The refutation of one claim, with noise, for its opposite."""
     top = max((abs(n) for lemma in answer.certificate["lemmas"] for n in lemma), default=3)
     certificate = {"kind": "drup", "lemmas": _noise(answer.certificate["lemmas"], rng, top)}
     return answer.given, Claim("entails", negation(answer.claim.formula)), certificate
 
 
-def shortened(answer: Answer, rng: random.Random) -> Any:
+def shortened(answer: Any, rng: random.Random) -> Any:
     """A premise taken away without which the claim does not follow, by z3."""
     theory = answer.given
     gone = rng.randrange(len(theory.axioms))
@@ -118,7 +117,7 @@ def shortened(answer: Answer, rng: random.Random) -> Any:
     return less, answer.claim, {"kind": "drup", "lemmas": _noise(answer.certificate["lemmas"], rng, top)}
 
 
-def remultiplied(answer: Answer, rng: random.Random) -> Any:
+def remultiplied(answer: Any, rng: random.Random) -> Any:
     """A multiplier changed: the sum no longer cancels."""
     certificate = copy.deepcopy(answer.certificate)
     sum_ = rng.choice(certificate["sums"])
@@ -136,7 +135,7 @@ def remultiplied(answer: Answer, rng: random.Random) -> Any:
     return answer.given, answer.claim, certificate
 
 
-def one_world(answer: Answer, rng: random.Random) -> Any:
+def one_world(answer: Any, rng: random.Random) -> Any:
     """The same world for and against."""
     certificate = dict(answer.certificate)
     key, other = rng.choice((("for", "against"), ("against", "for")))
@@ -144,7 +143,7 @@ def one_world(answer: Answer, rng: random.Random) -> Any:
     return answer.given, answer.claim, certificate
 
 
-def fact_gone(answer: Answer, rng: random.Random) -> Any:
+def fact_gone(answer: Any, rng: random.Random) -> Any:
     """A world without one of the given facts, or with a quantity moved far off."""
     certificate = copy.deepcopy(answer.certificate)
     world = certificate[rng.choice(("for", "against"))]
@@ -168,13 +167,13 @@ def _without(true: list[Any], facts: list[Any], rng: random.Random) -> list[Any]
     return [a for a in true if a != gone]
 
 
-def over_claimed(answer: Answer, rng: random.Random) -> Any:
+def over_claimed(answer: Any, rng: random.Random) -> Any:
     """What is open is claimed to follow."""
     formula = answer.claim.formula
     return answer.given, Claim("entails", rng.choice((formula, negation(formula)))), answer.certificate
 
 
-def atom_gone(answer: Answer, rng: random.Random) -> Any:
+def atom_gone(answer: Any, rng: random.Random) -> Any:
     """A model without an atom that follows."""
     certificate = copy.deepcopy(answer.certificate)
     if not certificate["model"]:
@@ -183,7 +182,7 @@ def atom_gone(answer: Answer, rng: random.Random) -> Any:
     return answer.given, answer.claim, certificate
 
 
-def atom_added(answer: Answer, rng: random.Random) -> Any:
+def atom_added(answer: Any, rng: random.Random) -> Any:
     """A model with an atom that no rule concludes."""
     certificate = copy.deepcopy(answer.certificate)
     if not certificate["model"]:
@@ -194,7 +193,7 @@ def atom_added(answer: Answer, rng: random.Random) -> Any:
     return answer.given, answer.claim, certificate
 
 
-def plan_cut(answer: Answer, rng: random.Random) -> Any:
+def plan_cut(answer: Any, rng: random.Random) -> Any:
     """Without the last action: search stops at the first state that is a goal, so the one before is none."""
     plan = answer.certificate["plan"]
     if not plan:
@@ -202,7 +201,7 @@ def plan_cut(answer: Answer, rng: random.Random) -> Any:
     return answer.given, answer.claim, {"kind": "plan", "plan": plan[: -rng.randint(1, len(plan))]}
 
 
-def plan_shuffled(answer: Answer, rng: random.Random) -> Any:
+def plan_shuffled(answer: Any, rng: random.Random) -> Any:
     """Actions swapped, doubled or exchanged so that moving real blocks about fails."""
     if not any(a.name.startswith("pick up") for a in answer.given.actions):
         return None
@@ -221,21 +220,23 @@ def moves_work(problem: Any, plan: list[str]) -> bool:
     for tower in towers:
         while tower[-1] in above:
             tower.append(above[tower[-1]])
-    hand = next((str(a.args[0]) for a in problem.start if a.name == "holding"), None)
+    hand: str | None = next((str(a.args[0]) for a in problem.start if a.name == "holding"), None)
     for action in plan:
         blocks = re.findall(r"the (\w+) block", action)
         place = {tower[-1]: tower for tower in towers}
         if action.startswith(("pick up", "unstack")):
-            tower = place.get(blocks[0])
-            wanted = 1 if action.startswith("pick up") else 2
-            if hand or tower is None or (len(tower) == 1) != (wanted == 1) or (wanted == 2 and tower[-2] != blocks[1]):
+            held = place.get(blocks[0])
+            lower = [] if action.startswith("pick up") else blocks[1:2]
+            if hand or held is None or held[-2:-1] != lower:
                 return False
-            hand = tower.pop()
+            hand = held.pop()
             towers = [t for t in towers if t]
-        elif action.startswith("put down") and hand == blocks[0]:
+        elif hand is None or blocks[:1] != [hand]:
+            return False
+        elif action.startswith("put down"):
             towers.append([hand])
             hand = None
-        elif action.startswith("stack") and hand == blocks[0] and blocks[1] in place:
+        elif action.startswith("stack") and blocks[1] in place:
             place[blocks[1]].append(hand)
             hand = None
         else:
