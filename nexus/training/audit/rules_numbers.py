@@ -331,11 +331,10 @@ def vanishing(record: Record) -> Finding | None:
         blocks = [v["gradient"] for k, v in reading["groups"].items() if k.rsplit(".", 1)[-1].isdigit()]
         if len(blocks) >= 3 and blocks[-1] > 0:
             shares.append(blocks[0] / blocks[-1])
-    if len(shares) < 2 or median(shares) > 1e-3:
+    if len(shares) < 2 or (median(shares) > 1e-2 and sum(share < 1e-4 for share in shares) < 2):
         return None
-    evidence = (
-        f"the first block's gradient is {median(shares):.1e} of the last block's (median of {len(shares)} readings)"
-    )
+    spread = f"{min(shares):.1e} to {max(shares):.1e}"
+    evidence = f"the first block's gradient is {spread} of the last block's ({len(shares)} readings)"
     causes = ("no residual connections", "saturating activations in a deep stack", "weights that start too small")
     return Finding(
         "vanishing gradients",
