@@ -16,7 +16,7 @@ MUTATIONS = (
     Mutation("mean of means", "self.scale(part.total / self._expected).backward()",
              "self.scale(part.total / part.count / self.parts).backward()"),
     Mutation("the true count is not taken", "factor = self._expected / count if count else 0.0", "factor = 1.0"),
-    Mutation("parts forgotten", "self._everywhere(about) * self.parts or 1.0", "about or 1.0"),
+    Mutation("corrected twice", "torch._foreach_mul_(gradients, factor)", "torch._foreach_mul_(gradients, factor * factor)"),
     Mutation("only the last batch counts", "self.count = self.count + part.count", "self.count = part.count"),
     Mutation("loss of the last batch only", "self.total = held if self.total is None else self.total + held",
              "self.total = held"),
