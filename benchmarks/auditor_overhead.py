@@ -1,10 +1,10 @@
 """What the auditor costs: seconds of a step without it, with it at its default interval, and of a look.
 
-    python benchmarks/auditor_overhead.py [--steps 150] [--rounds 3]
+    python benchmarks/auditor_overhead.py [--steps 100]
 
-The clock is the process's own CPU time, so that neighbours on the machine disturb less. Steps with and without the auditor
-take turns. The cost at the default interval follows from both kinds of steps: (49 plain ones and a look) over 50 plain
-ones without an auditor. Target: at most 3 %.
+The clock is the process's own CPU time, so that neighbours on the machine disturb less. Steps with and without the
+auditor take turns. The cost at the default interval follows from both kinds of steps: 49 plain ones and a look over 50
+without an auditor. Target: at most 3 %.
 """
 
 from __future__ import annotations

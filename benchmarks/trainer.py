@@ -1,4 +1,4 @@
-"""Steps a second of the Trainer beside a loop written by hand and transformers' Trainer: one model, one stream of batches.
+"""Steps a second of the Trainer beside a loop written by hand and transformers' Trainer.
 
     python benchmarks/trainer.py [--steps 60] [--rounds 3]
 

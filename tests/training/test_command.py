@@ -69,7 +69,8 @@ def test_an_adapter_is_learnt(folder, capsys):
 
 def test_every_fault_of_every_section_at_once(folder):
     (folder / "train.toml").write_text(
-        '[model]\nrecipe = "huge"\n[data]\nfiles = ["gone.txt"]\n[training]\nsteps = 0\nlearningrate = 1\n[lorra]\nx = 1\n'
+        '[model]\nrecipe = "huge"\n[data]\nfiles = ["gone.txt"]\n'
+        "[training]\nsteps = 0\nlearningrate = 1\n[lorra]\nx = 1\n"
     )
     with pytest.raises(ValueError) as caught:
         read_plan("train.toml")

@@ -50,7 +50,7 @@ class _Run:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            self.losses.append(float(loss))
+            self.losses.append(float(loss.detach()))
 
     def payload(self, rng: Any) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "rng": rng}
