@@ -108,7 +108,9 @@ def learning_rate_range_test(
     """
     if not 0 < low < high or steps < 10:
         raise ValueError(f"low={low}, high={high}, steps={steps}: give 0 < low < high, and 10 steps or more")
-    rates, losses, smooth = [], [], math.nan
+    rates: list[float] = []
+    losses: list[float] = []
+    smooth = math.nan
     with torch.random.fork_rng():
         trial = copy.deepcopy(model).train()
         chosen = optimizer((p for p in trial.parameters() if p.requires_grad), lr=low)

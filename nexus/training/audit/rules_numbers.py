@@ -115,12 +115,13 @@ def blew_up(record: Record) -> Finding | None:
             break
         finite.append(loss)
     died = len(finite) < len(losses)
-    if not died or len(finite) < 4 or record.facts.get("origin", {}).get("place") == "input":
+    if not died or not finite or record.facts.get("origin", {}).get("place") == "input":
         return None
-    start, ratios = finite[0], [r["ratio"] for r in steady(record) if "ratio" in r]
-    grew = max(finite[1:]) > 2 * abs(start) + 1
+    start, ratios = finite[0], [r["ratio"] for r in record.readings if math.isfinite(r.get("ratio", math.nan))]
+    grew = max(finite) > 2 * abs(start) + 1
+    leapt = len(finite) < 8 and max(ratios, default=0.0) > 1  # updates larger than the weights, and soon the end
     moved = max(ratios, default=0.0)
-    if not grew and moved < UNSTABLE:
+    if not (grew or leapt or median(ratios[1:]) > UNSTABLE):
         return None
     evidence = (
         f"loss {start:.3g} rose to {max(finite):.3g} before it stopped being finite; update/weight up to {moved:.2g}"
