@@ -388,8 +388,8 @@ def healthy(number: int) -> Run:
     width, layers = ((32, 2), (16, 1), (48, 3), (64, 2))[number % 4]
     run = Run(Language(body, width, layers, dropout=(0.0, 0.1, 0.2)[number % 5 % 3]), 1000 + number)
     run.rate = (3e-3, 1e-3, 5e-3, 2e-3, 8e-3)[number % 5]
-    run.batch = (8, 4, 16, 32)[number // 3 % 4]
-    run.steps = (64, 100, 160)[number // 2 % 3]
+    run.batch = (8, 4, 16, 24)[number // 3 % 4]
+    run.steps = (64, 80, 120)[number // 2 % 3]
     run.decay = (0.01, 0.1, 0.0)[number // 4 % 3]
     run.clip = (math.inf, 1.0, 0.5)[number % 3]
     if number % 7 == 3:

@@ -7,7 +7,7 @@ block. Torch's non-reentrant `checkpoint` does the work; this file finds the blo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -41,7 +41,7 @@ def enable(model: nn.Module) -> list[str]:
         ValueError: there is neither.
     """
     if hasattr(model, "gradient_checkpointing_enable"):
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        cast(Any, model).gradient_checkpointing_enable({"use_reentrant": False})
         return [""]
     named = [(name, module) for name, module in model.named_modules() if hasattr(module, _SWITCH)]
     for _, module in named:
@@ -74,5 +74,5 @@ def _recompute(block: nn.Module) -> bool:
             return inner(*inputs, **options)
         return checkpoint(inner, *inputs, use_reentrant=False, **options)
 
-    block.forward = forward  # type: ignore[method-assign]  # the names of the parameters stay as they are
+    block.forward = forward  # the names of the parameters stay as they are
     return True

@@ -189,8 +189,8 @@ def read_blocks(data: DataConfig, length: int, seed: int) -> tuple[Tensor, int]:
 
     documents = [d for file in data.files for d in read_documents(Path(file), Path(file).name)]
     if data.tokenizer is None:
-        tokenizer, vocabulary, separator = _Bytes(), BYTES, BYTES - 1
-        blocks = pack_tokens(documents, tokenizer, length, seed, separator)
+        vocabulary = BYTES
+        blocks = pack_tokens(documents, _Bytes(), length, seed, BYTES - 1)
     else:
         from tokenizers import Tokenizer
 

@@ -53,10 +53,11 @@ def bytes_of_a_process(parameters: int, world: int, optimizer_bytes: int = 8, we
 
 def whole_state(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The unsharded weights and optimiser state, on the first process (empty on the others)."""
-    return get_model_state_dict(model, options=_WHOLE), get_optimizer_state_dict(model, optimizer, options=_WHOLE)
+    weights: Any = get_model_state_dict(model, options=_WHOLE)
+    return weights, get_optimizer_state_dict(model, optimizer, options=_WHOLE)
 
 
 def load_whole_state(model: nn.Module, optimizer: Optimizer, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Undo `whole_state`; only the first process's arguments are read."""
-    set_model_state_dict(model, weights, options=_SPREAD)
+    set_model_state_dict(model, dict(weights), options=_SPREAD)
     set_optimizer_state_dict(model, optimizer, state, options=_SPREAD)

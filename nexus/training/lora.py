@@ -45,9 +45,8 @@ class LoRA(nn.Module):
             raise ValueError(f"rank={rank}: is below 1; 4 to 64 is usual")
         self.base = base.requires_grad_(False)
         self.rank, self.alpha, self.stabilised, self.on = rank, alpha, stabilised, True
-        like = {"device": base.weight.device, "dtype": base.weight.dtype}
-        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, **like))
-        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, **like))
+        self.lora_A = nn.Parameter(base.weight.new_empty(rank, base.in_features))
+        self.lora_B = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         self.dropout = nn.Dropout(dropout)
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 

@@ -95,12 +95,13 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
     """Matrices with weight decay, and vectors, embeddings left out of it; each parameter once, frozen ones not at
     all."""
     embeddings = {id(p) for m in model.modules() if isinstance(m, _EMBEDDINGS) for p in m.parameters()}
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             small = parameter.dim() < NO_DECAY_DIMENSIONS or id(parameter) in embeddings
             (kept if small else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    groups: Groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 

@@ -13,6 +13,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
 Schedule = Callable[[int], float]
 
 
@@ -132,3 +136,25 @@ def make_schedule(name: str, total: int, warmup: int = 0, low: float = 0.0, **op
     if name == "one_cycle" and not low:
         return lambda step: chosen(step, total, warmup, **options)
     return lambda step: chosen(step, total, warmup, low, **options)
+
+
+class Schedules(LRScheduler):
+    """A named schedule as torch's schedulers are used: ``schedule.step()`` after each ``optimizer.step()``.
+
+    Args:
+        name, total, warmup, low, options: of :func:`make_schedule`.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, name: str, total: int, warmup: int = 0, low: float = 0.0, **options: Any
+    ) -> None:
+        self._factor = make_schedule(name, total, warmup, low, **options)
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The rate of each group."""
+        return [base * self._factor(self.last_epoch) for base in self.base_lrs]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step alone: the rest follows from the arguments."""
+        return {"last_epoch": self.last_epoch}

@@ -6,7 +6,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus.training.schedules import SCHEDULES, make_schedule
+from nexus.training.schedules import SCHEDULES, Schedules, make_schedule
 
 TOTAL, WARMUP, RATE = 100, 10, 1.0
 
@@ -72,3 +72,13 @@ def test_what_is_wrong_is_named():
         make_schedule("cosin", 10)
     with pytest.raises(ValueError, match="warmup=20: of total=10 steps"):
         make_schedule("cosine", 10, 20)
+
+
+def test_a_scheduler_for_torchs_own_loop():
+    found = rates(lambda o: Schedules(o, "cosine", TOTAL, WARMUP))
+    assert found == pytest.approx(rates(ORACLES["cosine"]), abs=1e-12)
+    one, two = Schedules(optimizer(), "wsd", TOTAL, WARMUP), Schedules(optimizer(), "wsd", TOTAL, WARMUP)
+    one.optimizer.step()
+    one.step()
+    two.load_state_dict(one.state_dict())
+    assert two.last_epoch == 1

@@ -69,7 +69,7 @@ def can_overfit_one_batch(
         first = last = math.nan
         for _ in range(steps):
             value = Loss.of(loss(trial, batch)).mean()
-            last = float(value)
+            last = float(value.detach())
             first = last if math.isnan(first) else first
             if last < share * first or not value.requires_grad:
                 break
@@ -108,7 +108,9 @@ def learning_rate_range_test(
     """
     if not 0 < low < high or steps < 10:
         raise ValueError(f"low={low}, high={high}, steps={steps}: give 0 < low < high, and 10 steps or more")
-    rates, losses, smooth = [], [], math.nan
+    rates: list[float] = []
+    losses: list[float] = []
+    smooth = math.nan
     with torch.random.fork_rng():
         trial = copy.deepcopy(model).train()
         chosen = optimizer((p for p in trial.parameters() if p.requires_grad), lr=low)
@@ -117,7 +119,8 @@ def learning_rate_range_test(
             for group in chosen.param_groups:
                 group["lr"] = rate
             value = Loss.of(loss(trial, batch)).mean()
-            smooth = float(value) if math.isnan(smooth) else 0.8 * smooth + 0.2 * float(value)
+            now = float(value.detach())
+            smooth = now if math.isnan(smooth) else 0.8 * smooth + 0.2 * now
             if not math.isfinite(smooth) or (losses and smooth > 2 * min(losses)):
                 break
             rates.append(rate)

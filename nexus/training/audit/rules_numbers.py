@@ -115,12 +115,13 @@ def blew_up(record: Record) -> Finding | None:
             break
         finite.append(loss)
     died = len(finite) < len(losses)
-    if not died or len(finite) < 4 or record.facts.get("origin", {}).get("place") == "input":
+    if not died or not finite or record.facts.get("origin", {}).get("place") == "input":
         return None
-    start, ratios = finite[0], [r["ratio"] for r in steady(record) if "ratio" in r]
-    grew = max(finite[1:]) > 2 * abs(start) + 1
+    start, ratios = finite[0], [r["ratio"] for r in record.readings if math.isfinite(r.get("ratio", math.nan))]
+    grew = max(finite) > 2 * abs(start) + 1
+    leapt = len(finite) < 8 and max(ratios, default=0.0) > 1  # updates larger than the weights, and soon the end
     moved = max(ratios, default=0.0)
-    if not grew and moved < UNSTABLE:
+    if not (grew or leapt or median(ratios[1:]) > UNSTABLE):
         return None
     evidence = (
         f"loss {start:.3g} rose to {max(finite):.3g} before it stopped being finite; update/weight up to {moved:.2g}"
@@ -331,11 +332,10 @@ def vanishing(record: Record) -> Finding | None:
         blocks = [v["gradient"] for k, v in reading["groups"].items() if k.rsplit(".", 1)[-1].isdigit()]
         if len(blocks) >= 3 and blocks[-1] > 0:
             shares.append(blocks[0] / blocks[-1])
-    if len(shares) < 2 or median(shares) > 1e-3:
+    if len(shares) < 2 or (median(shares) > 1e-2 and sum(share < 1e-4 for share in shares) < 2):
         return None
-    evidence = (
-        f"the first block's gradient is {median(shares):.1e} of the last block's (median of {len(shares)} readings)"
-    )
+    spread = f"{min(shares):.1e} to {max(shares):.1e}"
+    evidence = f"the first block's gradient is {spread} of the last block's ({len(shares)} readings)"
     causes = ("no residual connections", "saturating activations in a deep stack", "weights that start too small")
     return Finding(
         "vanishing gradients",

@@ -30,6 +30,7 @@ TREE = (
         (
             numbers.broken_graph,
             numbers.not_in_optimizer,
+            numbers.shrinking,
             curve.dead_units,  # what hangs on them gets no gradient either
             numbers.detached,
             numbers.frozen_by_flag,
@@ -40,7 +41,7 @@ TREE = (
     Branch("Is the loss the right one?", (loop.probabilities, loop.unshifted, loop.future, loop.bad_start)),
     Branch(
         "Is the network in good health?",
-        (curve.saturated_units, numbers.vanishing, numbers.shrinking, numbers.exploding),
+        (curve.saturated_units, numbers.vanishing, numbers.exploding),
     ),
     Branch(
         "Does the loss fall as it should?",

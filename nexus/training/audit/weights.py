@@ -7,7 +7,7 @@ holds for every optimiser; for plain gradient descent it is the guide's ``eta |g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,11 +36,11 @@ def _whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def norms(tensors: list[Tensor]) -> list[float]:
+def norms(tensors: Sequence[Tensor]) -> list[float]:
     """Norm of each tensor, with one wait for the device; whole norms of sharded tensors."""
     if not tensors:
         return []
-    found = [_whole(norm) for norm in torch._foreach_norm(tensors)]
+    found = [_whole(norm) for norm in torch._foreach_norm(list(tensors))]
     return torch.stack([norm.float() for norm in found]).tolist()
 
 

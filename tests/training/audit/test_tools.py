@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -312,6 +313,8 @@ def test_the_tree_asks_every_rule_once_and_can_be_drawn():
     assert len(rules) == len(set(rules)) >= 25
     assert all(rule.__doc__ and rule(Record()) is None for rule in rules)  # of nothing, nothing is said
     assert all(rule.__name__ in drawing() for rule in rules)
+    page = Path(__file__).resolve().parents[3] / "docs" / "tutorials" / "auditor.md"
+    assert drawing() in page.read_text(encoding="utf-8"), "draw it anew: print(nexus.training.audit.tree.drawing())"
 
 
 # ---- MCP and the command ---------------------------------------------------------------------------------------------

@@ -1,0 +1,94 @@
+"""`nexus train`: plan, run, resume, report; and every fault of a file at once."""
+
+import json
+
+import pytest
+
+from nexus import cli
+from nexus.core.state_space import HybridLM
+from nexus.training.audit.record import read_record
+from nexus.training.command import read_plan
+
+CONFIG = """
+[model]
+recipe = "tiny"
+n_layers = 1
+plan = "A"
+
+[data]
+files = ["book.txt"]
+held_out = 0.1
+
+[training]
+steps = 8
+batch_size = 4
+learning_rate = 1e-2
+max_seq_length = 16
+evaluate_every = 4
+log_every = 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.toml").write_text(CONFIG)
+    (tmp_path / "book.txt").write_text("the quick brown fox jumps over the lazy dog. " * 40)
+    return tmp_path
+
+
+def test_a_plan_says_what_would_run_and_runs_nothing(folder, capsys):
+    assert cli.main(["train", "train.toml", "--plan", "--set", "learning_rate=5e-4"]) == 0
+    said = capsys.readouterr().out
+    assert "rate 0.0005" in said
+    assert "8 of 4 x 1 blocks" in said
+    assert not (folder / "runs").exists()
+
+
+def test_it_trains_reports_and_goes_on(folder, capsys):
+    assert cli.main(["train", "train.toml", "--out", "run"]) == 0
+    run = folder / "run"
+    assert HybridLM.load(run / "model").config.vocab_size == 257
+    assert "step=8 loss=" in (run / "logs" / "train.log").read_text()
+    page = (run / "report.html").read_text()
+    assert "held-out loss" in page
+    assert "<svg" in page
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8]
+    assert len(read_record(run).steps) == 8
+    assert cli.main(["doctor", "run", "run"]) == 0
+    assert cli.main(["train", "train.toml", "--out", "run", "--set", "steps=10"]) == 0
+    assert "going on from step 8" in (run / "logs" / "train.log").read_text()
+
+
+def test_an_adapter_is_learnt(folder, capsys):
+    (folder / "train.toml").write_text(CONFIG + "\n[lora]\nrank = 2\n")
+    assert cli.main(["train", "train.toml", "--out", "run", "--set", "steps=2"]) == 0
+    assert (folder / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_every_fault_of_every_section_at_once(folder):
+    (folder / "train.toml").write_text(
+        '[model]\nrecipe = "huge"\n[data]\nfiles = ["gone.txt"]\n'
+        "[training]\nsteps = 0\nlearningrate = 1\n[lorra]\nx = 1\n"
+    )
+    with pytest.raises(ValueError) as caught:
+        read_plan("train.toml")
+    for part in ("recipe = 'huge'", "gone.txt", "steps = 0", "did you mean 'learning_rate'", "did you mean 'lora'"):
+        assert part in str(caught.value), part
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "none.toml"], "none.toml: does not exist"),
+        (["train", "train.toml", "--set", "steps"], "is not KEY=VALUE"),
+        (["train", "train.toml", "--set", "max_seq_length=100000"], "add texts, or set training.max_seq_length lower"),
+    ],
+)
+def test_a_fault_is_one_line_and_exit_code_2(folder, capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
