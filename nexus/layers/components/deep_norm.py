@@ -1,9 +1,10 @@
 """DeepNorm: residuals that stay stable in a thousand layers.
 
 The one idea: weigh the residual by alpha > 1 before a LayerNorm, and start the layers' value and output matrices
-smaller by beta, so that the size of a model's update does not grow with its depth. Paper: Wang et al. 2022 (arXiv:2203.00555),
-section 3 and figure 2. Paper and code: for an encoder beside a decoder the paper has ``beta = 0.87 (N^4 M)^(-1/16)``,
-the released torchscale divides by ``(N^4 M)^(1/16) / 1.15`` and so has 1.15 there; ``as_released`` picks.
+smaller by beta, so that the size of a model's update does not grow with its depth. Paper: Wang et al. 2022
+(arXiv:2203.00555), section 3 and figure 2. Paper and code: for an encoder beside a decoder the paper has
+``beta = 0.87 (N^4 M)^(-1/16)``, the released torchscale divides by ``(N^4 M)^(1/16) / 1.15`` and so has 1.15 there;
+``as_released`` picks.
 """
 
 from collections.abc import Iterable

@@ -41,7 +41,7 @@ class DeepSeekMoE(nn.Module):
         super().__init__()
         if n_experts % n_groups or top_k > n_experts // n_groups * top_groups:
             raise ValueError(
-                f"n_groups={n_groups}, top_groups={top_groups}, top_k={top_k}: groups must divide n_experts={n_experts} "
+                f"n_groups={n_groups}, top_groups={top_groups}, top_k={top_k}: groups must divide {n_experts} experts "
                 "and the picked groups must hold at least top_k experts"
             )
         self.top_k, self.n_groups, self.top_groups = top_k, n_groups, top_groups

@@ -1,8 +1,8 @@
 """Switch and GShard: experts with a capacity.
 
 The one idea: every expert takes a fixed number of tokens of a sequence, so that its work has a fixed shape; what is
-over is dropped and passes through the residual only. Switch sends a token to one expert, GShard to two. Papers: Fedus et al.
-2021 (arXiv:2101.03961), eq. 1 to 6; Lepikhin et al. 2020 (arXiv:2006.16668), algorithm 1.
+over is dropped and passes through the residual only. Switch sends a token to one expert, GShard to two. Papers: Fedus
+et al. 2021 (arXiv:2101.03961), eq. 1 to 6; Lepikhin et al. 2020 (arXiv:2006.16668), algorithm 1.
 """
 
 import math

@@ -6,7 +6,9 @@ permuted) is one line of the bridge, and gradients of both sides arrive at the s
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -28,6 +30,13 @@ def drawn(module: Module, seed: int, scale: float = 0.3, dtype: torch.dtype = to
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(start + scale * noise)
     return module
+
+
+def oracle(name: str) -> Any:
+    """An oracle's module, whose own deprecated calls at import are not our concern."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return import_module(name)
 
 
 def noise(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, drawn, noise, parameters, run
+from nexus.zoo.proofs._shared import compare, drawn, noise, oracle, parameters, run
 
 ORACLE = ("diffusers",)
 TOLERANCE = 1e-10
@@ -31,13 +31,13 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Both branches: the normed input, and the shift, scale and gates that the block goes on with."""
-    from diffusers.models.normalization import AdaLayerNormZero
-
     from nexus.layers.components.ada_ln_zero import AdaLNZero
 
     ours, x, condition = drawn(AdaLNZero(8), seed), noise(seed, 2, 7, 8), noise(seed + 1, 2, 8)
     weights = {f"linear.{name}": value for name, value in ours.proj.named_parameters()}
-    y, gate, shift, scale, last_gate = run(AdaLayerNormZero(8).double(), weights, x, emb=condition)
+    y, gate, shift, scale, last_gate = run(
+        oracle("diffusers.models.normalization").AdaLayerNormZero(8).double(), weights, x, emb=condition
+    )
     attention, feed_forward = ours(condition)
     leaves = {**parameters(ours), "x": x, "condition": condition}
     yield from compare(ours.norm(x, attention), y, leaves, "normed")

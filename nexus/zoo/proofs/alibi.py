@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import noise
+from nexus.zoo.proofs._shared import noise, oracle
 
 ORACLE = ("transformers", "x-transformers")
 TOLERANCE = 1e-6  # the oracles' slopes are in float32
@@ -46,7 +46,6 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     """Slopes of 1 to 24 heads three times; causal weights with Bloom's and MPT's forms; distances to both sides."""
     from transformers.models.bloom.modeling_bloom import build_alibi_tensor
     from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
-    from x_transformers.x_transformers import AlibiPositionalBias
 
     from nexus.layers.positional.alibi import ALiBi
 
@@ -54,7 +53,9 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     scores = noise(seed, 1, 1, 9, 9, dtype=torch.float32)
     for heads in (*range(1, 17), 20, 24):
         ours = ALiBi(heads)
-        yield Comparison(f"{heads} heads", ours(4, 9)[0], AlibiPositionalBias(heads)(4, 9))
+        yield Comparison(
+            f"{heads} heads", ours(4, 9)[0], oracle("x_transformers.x_transformers").AlibiPositionalBias(heads)(4, 9)
+        )
 
         def weights(bias: torch.Tensor) -> torch.Tensor:
             return F.softmax((scores + bias).masked_fill(future, float("-inf")), dim=-1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, noise
+from nexus.zoo.proofs._shared import compare, noise, oracle
 
 ORACLE = ("transformers", "rotary-embedding-torch")
 TOLERANCE = 1e-5  # both oracles take angles in float32
@@ -31,8 +31,6 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Normalised places with tokens in front; indices, the oracle's channels put into our order."""
-    from rotary_embedding_torch import RotaryEmbedding as Other
-    from rotary_embedding_torch import apply_rotary_emb
     from transformers.models.dinov3_vit import modeling_dinov3_vit as dino
 
     from nexus.layers.positional.axial_rope import AxialRoPE
@@ -47,7 +45,10 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     mine = apply_rotary(x, *AxialRoPE(16, places="normalised")(height, width, prefix=2))
     yield from compare(mine, y, {"x": x}, "DINOv3")
 
-    frequencies = Other(8, theta=100.0).get_axial_freqs(height, width).flatten(0, 1)  # neighbouring pairs, rows first
+    peer = oracle("rotary_embedding_torch")
+    frequencies = (
+        peer.RotaryEmbedding(8, theta=100.0).get_axial_freqs(height, width).flatten(0, 1)
+    )  # neighbouring pairs, rows first
     x = noise(seed, 2, 3, height * width, 16, dtype=torch.float32)
-    turned = to_half_split(apply_rotary_emb(frequencies, x))
+    turned = to_half_split(peer.apply_rotary_emb(frequencies, x))
     yield from compare(apply_rotary(to_half_split(x), *AxialRoPE(16)(height, width)), turned, {"x": x}, "indices")

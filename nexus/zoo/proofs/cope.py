@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, drawn, noise, parameters, run
+from nexus.zoo.proofs._shared import compare, drawn, noise, oracle, parameters, run
 
 ORACLE = ("x-transformers",)
 TOLERANCE = 1e-10
@@ -37,11 +37,9 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Causal scores, more keys than positions, so that the last is reached."""
-    from x_transformers.x_transformers import CoPE as Oracle
-
     from nexus.layers.positional.cope import CoPE
 
-    ours, theirs = drawn(CoPE(8, 5), seed), Oracle(8, 2, 5).double()
+    ours, theirs = drawn(CoPE(8, 5), seed), oracle("x_transformers.x_transformers").CoPE(8, 2, 5).double()
     q, raw = noise(seed, 2, 2, 13, 8), noise(seed + 1, 2, 2, 13, 13)
     scores = raw.masked_fill(torch.ones(13, 13, dtype=torch.bool).triu(1), float("-inf"))
     y = run(theirs, {"pos_emb": ours.weight}, q, scores)

@@ -1,4 +1,4 @@
-"""DeepNorm beside torchscale's encoder and decoder, from values frozen by ``scripts/goldens/deep_norm.py``."""
+"""DeepNorm beside torchscale's encoder and decoder, from values frozen by ``tests/golden/deep_norm.py``."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, drawn, noise, parameters, run
+from nexus.zoo.proofs._shared import compare, drawn, noise, oracle, parameters, run
 
 ORACLE = ("x-transformers", "torch")
 TOLERANCE = 1e-10
@@ -28,13 +28,16 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Both; the formula is ``(e^2u - 1) / (e^2u + 1)``."""
-    from x_transformers.x_transformers import DynamicTanh as Oracle
-
     from nexus.layers.components.dynamic_tanh import DynamicTanh
 
     ours, x = drawn(DynamicTanh(8), seed), noise(seed, 2, 7, 8)
     weights = {"pre_tanh_scale": ours.alpha, "gamma": ours.weight, "beta": ours.bias}
     leaves = {**parameters(ours), "x": x}
-    yield from compare(ours(x), run(Oracle(8).double(), weights, x), leaves, "x-transformers")
+    yield from compare(
+        ours(x),
+        run(oracle("x_transformers.x_transformers").DynamicTanh(8).double(), weights, x),
+        leaves,
+        "x-transformers",
+    )
     twice = (2 * ours.alpha * x).exp()
     yield from compare(ours(x), ours.weight * (twice - 1) / (twice + 1) + ours.bias, leaves, "formula")

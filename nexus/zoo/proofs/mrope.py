@@ -73,4 +73,4 @@ def layout(draw: random.Random) -> tuple[list[int], list[tuple[int, tuple[int, i
             grid = (1 if kind == 1 else draw.randint(1, 4), 2 * draw.randint(1, 5), 2 * draw.randint(1, 5))
             grids.append((kind, grid))
             kinds += [kind] * (grid[0] * grid[1] * grid[2] // 4)
-    return kinds + [0], grids
+    return [*kinds, 0], grids

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, drawn, noise, parameters, run
+from nexus.zoo.proofs._shared import compare, drawn, noise, oracle, parameters, run
 
 ORACLE = ("torch_geometric", "torch")
 TOLERANCE = 1e-9  # a mean over 2^18 draws is compared in units of its own error, see `prove`
 MUTATIONS = (
     Mutation("half of the square forgotten", "x.square().sum(-1, keepdim=True) / 2", "x.square().sum(-1, keepdim=True)"),
-    Mutation("scale forgotten", "x = x * x.shape[-1] ** -0.25\n", ""),
+    Mutation("scale forgotten", "x = x * x.shape[-1] ** -0.25", "pass"),
     Mutation("scale of one side only", "x.shape[-1] ** -0.25", "x.shape[-1] ** -0.5"),
     Mutation("mean over features forgotten", "exponent.exp() * projection.shape[0] ** -0.5", "exponent.exp()"),
     Mutation("eps forgotten", "F.relu(k @ self.projection.mT) + self.eps", "F.relu(k @ self.projection.mT)"),
@@ -31,12 +31,10 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """The layer with ReLU features on the oracle's directions; FAVOR+'s mean within 5 standard errors of the kernel."""
-    from torch_geometric.nn.attention import PerformerAttention as Oracle
-
     from nexus.layers.attention import performer
 
     torch.manual_seed(seed)
-    theirs = Oracle(16, 4, head_channels=4).double()
+    theirs = oracle("torch_geometric.nn.attention").PerformerAttention(16, 4, head_channels=4).double()
     projection = theirs.fast_attn.projection_matrix
     ours = drawn(performer.PerformerAttention(16, 4, n_features=len(projection), kernel="relu"), seed)
     ours.projection.copy_(projection)

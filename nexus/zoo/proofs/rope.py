@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, noise
+from nexus.zoo.proofs._shared import compare, noise, oracle
 
 ORACLE = ("transformers", "rotary-embedding-torch")
 TOLERANCE = 1e-5  # both oracles take angles in float32
@@ -37,7 +37,6 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Frequencies and magnitudes of every scaling; turned queries in both layouts."""
-    from rotary_embedding_torch import RotaryEmbedding as Other
     from transformers.models.llama import modeling_llama as llama
 
     from nexus.layers.positional.rope import RotaryEmbedding, apply_rotary, to_half_split, to_interleaved
@@ -60,7 +59,9 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     rotary = RotaryEmbedding(16)(at[:, :30])
     yield from compare(apply_rotary(x, *rotary), half, {"x": x}, "half split")
     turned = to_interleaved(apply_rotary(to_half_split(x), *rotary))
-    yield from compare(turned, Other(16).rotate_queries_or_keys(x), {"x": x}, "interleaved")
+    yield from compare(
+        turned, oracle("rotary_embedding_torch").RotaryEmbedding(16).rotate_queries_or_keys(x), {"x": x}, "interleaved"
+    )
 
 
 def settings() -> Iterator[tuple[str, Any, dict[str, Any], int]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
+from nexus.zoo.proofs._shared import oracle
 
 ORACLE = ("diffusers",)
 TOLERANCE = 1e-5  # the oracle works in float32: an angle of 1,000 has an error of 6e-5 there before it is folded
@@ -30,15 +31,15 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Both halves' layouts, both spacings and an odd width; the interleaved layout; the shift as a linear map."""
-    from diffusers.models.embeddings import get_timestep_embedding
-
     from nexus.layers.positional.sinusoidal import SinusoidalEncoding
 
     generator = torch.Generator().manual_seed(seed)
     at = torch.cat((torch.arange(20), torch.randint(0, 200, (10,), generator=generator)))
     for width, layout, shift in ((16, "sin_cos", 0), (16, "cos_sin", 1), (15, "sin_cos", 1)):
         ours = SinusoidalEncoding(width, layout=layout, shift=shift)(at)
-        theirs = get_timestep_embedding(at, width, flip_sin_to_cos=layout == "cos_sin", downscale_freq_shift=shift)
+        theirs = oracle("diffusers.models.embeddings").get_timestep_embedding(
+            at, width, flip_sin_to_cos=layout == "cos_sin", downscale_freq_shift=shift
+        )
         yield Comparison(f"{width} channels, {layout}, shift {shift}", ours, theirs)
     paper = SinusoidalEncoding(16)
     formula = [

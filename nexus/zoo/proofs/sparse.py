@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, drawn, noise, parameters, run
+from nexus.zoo.proofs._shared import compare, drawn, noise, oracle, parameters, run
 
 ORACLE = ("transformers", "local-attention", "torch")
 TOLERANCE = 1e-5  # Longformer takes softmax in float32
@@ -36,7 +36,6 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Longformer's window and globals; local-attention's causal window; every pattern against a dense mask."""
-    from local_attention import LocalAttention
     from transformers.models.longformer import modeling_longformer as longformer
 
     from nexus.layers.attention.sparse import (
@@ -72,7 +71,9 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
 
     q, k, v = (noise(seed + i, 2, 3, 24, 8) for i in range(3))
     leaves = {"q": q, "k": k, "v": v}
-    local = LocalAttention(window_size=6, causal=True, look_backward=1, exact_windowsize=True, use_rotary_pos_emb=False)
+    local = oracle("local_attention").LocalAttention(
+        window_size=6, causal=True, look_backward=1, exact_windowsize=True, use_rotary_pos_emb=False
+    )
     yield from compare(sparse_attention(q, k, v, Window(6), True, block=5), local(q, k, v), leaves, "local-attention")
 
     patterns = {

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, drawn, noise, parameters, run
+from nexus.zoo.proofs._shared import compare, drawn, noise, oracle, parameters, run
 
 ORACLE = ("transformers", "x-transformers")
 TOLERANCE = 1e-10
@@ -34,7 +34,6 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     """The fast SwiGLU and every member of the family."""
     from transformers.models.llama import modeling_llama as llama
     from transformers.models.t5 import modeling_t5 as t5
-    from x_transformers.x_transformers import GLU
 
     from nexus.layers.components.swiglu import GatedFeedForward, SwiGLU
 
@@ -56,5 +55,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         family = drawn(GatedFeedForward(8, 12, name), seed)
         gate, up = family.gate_up_proj.weight.chunk(2)
         weights = {"proj.weight": torch.cat((up, gate)), "proj.bias": torch.zeros(24).double()}
-        y = nn.functional.linear(run(GLU(8, 12, act).double(), weights, x), family.down_proj.weight)
+        y = nn.functional.linear(
+            run(oracle("x_transformers.x_transformers").GLU(8, 12, act).double(), weights, x), family.down_proj.weight
+        )
         yield from compare(family(x), y, {**parameters(family), "x": x}, f"{name}, x-transformers")

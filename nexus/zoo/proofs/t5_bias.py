@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, drawn, parameters
+from nexus.zoo.proofs._shared import compare, drawn, oracle, parameters
 
 ORACLE = ("transformers", "x-transformers")
 TOLERANCE = 1e-10
@@ -32,7 +32,6 @@ def example(seed: int = 0) -> Example:
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Encoder and decoder, two settings of buckets; x-transformers' own for the same."""
     from transformers.models.t5 import modeling_t5 as t5
-    from x_transformers.x_transformers import RelativePositionBias
 
     from nexus.layers.positional.t5_bias import T5Bias
 
@@ -52,6 +51,10 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
             theirs.relative_attention_bias.weight = ours.weight * 1.0
             y = theirs.compute_bias(40, 60, device=torch.device("cpu"), past_seen_tokens=20)
             yield from compare(ours(40, 60), y, parameters(ours), what)
-            other = RelativePositionBias(1.0, not both, n_buckets, longest, heads=4).double()
+            other = (
+                oracle("x_transformers.x_transformers")
+                .RelativePositionBias(1.0, not both, n_buckets, longest, heads=4)
+                .double()
+            )
             other.relative_attention_bias.weight.data.copy_(ours.weight.detach())
             yield Comparison(f"x-transformers, {what}", ours(40, 60)[0], other(40, 60))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._shared import compare, noise
+from nexus.zoo.proofs._shared import compare, noise, oracle
 
 ORACLE = ("rotary-embedding-torch",)
 TOLERANCE = 1e-5  # the oracle takes angles in float32
@@ -30,13 +30,12 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Turned and scaled queries and keys, and their products."""
-    from rotary_embedding_torch import RotaryEmbedding as Oracle
-
     from nexus.layers.positional.rope import apply_rotary, to_half_split, to_interleaved
     from nexus.layers.positional.xpos import XPos
 
     q, k = (noise(seed + i, 2, 3, 40, 16, dtype=torch.float32) for i in range(2))
-    theirs = Oracle(16, use_xpos=True, xpos_scale_base=32).rotate_queries_and_keys(q, k)
+    peer = oracle("rotary_embedding_torch")
+    theirs = peer.RotaryEmbedding(16, use_xpos=True, xpos_scale_base=32).rotate_queries_and_keys(q, k)
     rotaries = XPos(16, scale_base=32)(torch.arange(40)[None])
     ours = [to_interleaved(apply_rotary(to_half_split(t), *r)) for t, r in zip((q, k), rotaries, strict=True)]
     yield from compare(ours[0], theirs[0], {"q": q}, "queries")

@@ -1,6 +1,6 @@
 """Makes tests/golden/deep_norm.safetensors: what torchscale computes for DeepNorm.
 
-    pip install --no-deps torchscale==0.3.0 && python scripts/goldens/deep_norm.py
+    pip install --no-deps torchscale==0.3.0 && python tests/golden/deep_norm.py
 
 torchscale asks for a fairscale and a timm that do not fit current packages; its encoder needs nothing of them for this,
 so empty stand-ins take their place here.
@@ -8,6 +8,8 @@ so empty stand-ins take their place here.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -17,7 +19,7 @@ from types import ModuleType
 import torch
 from safetensors.torch import save_file
 
-TARGET = Path(__file__).resolve().parents[2] / "tests" / "golden" / "deep_norm.safetensors"
+SCRIPT = Path(__file__).resolve()
 DEPTHS = ((1, 0), (18, 0), (200, 0), (6, 6), (12, 3), (3, 24))  # encoder layers, decoder layers
 
 
@@ -33,8 +35,21 @@ def main() -> None:
     tensors = {"depths": torch.tensor(DEPTHS)}
     tensors["factors"] = torch.tensor([factors(*depth) for depth in DEPTHS], dtype=torch.float64)
     tensors |= joined()
-    TARGET.parent.mkdir(exist_ok=True)
-    save_file(tensors, TARGET, {"torchscale": "0.3.0", "torch": version("torch")})
+    header = {
+        "versions": json.dumps({"torch": version("torch"), "torchscale": "0.3.0"}),
+        "sha256": digest(tensors),
+        "script": hashlib.sha256(SCRIPT.read_text(encoding="utf-8").encode()).hexdigest(),
+    }
+    save_file(tensors, SCRIPT.with_suffix(".safetensors"), header)
+
+
+def digest(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
 
 
 def factors(encoder_layers: int, decoder_layers: int) -> list[float]:
