@@ -21,7 +21,7 @@ from nexus.models.hybrid._stack import HybridOutput, HybridStack, State
 
 @dataclass(frozen=True, kw_only=True)
 class HymbaConfig(BaseConfig):
-    """Sizes; ``plan`` has one letter a layer: 'G' sees everything, 'L' a window, 'l' a window and the last layer's keys.
+    """Sizes; ``plan`` has one letter a layer: 'G' sees everything, 'L' a window, 'l' that with the last layer's keys.
 
     ``meta_tokens`` learnt tokens stand in front of every text and stay visible to all windows.
     """
