@@ -75,6 +75,18 @@ def randomise(module: nn.Module, seed: int, scale: float = 0.1) -> None:
                 parameter.add_(noise.to(parameter) * scale)
 
 
+def calm(module: nn.Module) -> None:
+    """Give an oracle mild decays: with strong ones its own float32 gradients of them are noise.
+
+    Measured with Nemotron-H's start (A up to 4): transformers' gradient of ``dt_bias`` is off by 3.6e-5 from double
+    precision, ours by 6e-10; both count a step's share in itself, which cancels, but there only after rounding.
+    """
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("A_log"):
+                parameter.fill_(-1.0)
+
+
 def weighting(like: Tensor, seed: int) -> Tensor:
     """Random weights for the elements of an output."""
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(like)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Renaming, compare, randomise
+from nexus.zoo.parity import Renaming, calm, compare, randomise
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -54,6 +54,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         linear_value_head_dim=5, num_hidden_layers=1, layer_types=["linear_attention"],
     )  # fmt: skip
     theirs = Qwen3NextGatedDeltaNet(config, 0)
+    calm(theirs)
     randomise(theirs, seed, 0.2)
     ours = GatedDeltaNet(8, 4, 3, 5, n_kv_heads=2, chunk_size=8)
     NAMES.load(ours, theirs.state_dict())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Renaming, compare_lm, randomise
+from nexus.zoo.parity import Renaming, calm, compare_lm, randomise
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -66,6 +66,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
             routed_scaling_factor=c.routed_scale, layer_norm_epsilon=c.norm_eps, pad_token_id=None,
         )
     ).eval()  # fmt: skip
+    calm(theirs)
     randomise(theirs, seed, 0.05)
     ours, balance = NemotronH(c), torch.tensor([0.4, -0.3, 0.0, 0.2])
     with torch.no_grad():
