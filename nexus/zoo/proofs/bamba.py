@@ -47,7 +47,8 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
 
     torch.manual_seed(seed)
     c = BambaConfig.tiny(rotary_fraction=1.0)
-    theirs = BambaForCausalLM(TheirConfig(**_sizes(c), attn_layer_indices=[1], partial_rotary_factor=1.0)).eval()
+    rope = {"rope_type": "default", "rope_theta": c.rope_theta, "partial_rotary_factor": 1.0}
+    theirs = BambaForCausalLM(TheirConfig(**_sizes(c), attn_layer_indices=[1], rope_parameters=rope)).eval()
     randomise(theirs, seed, 0.05)
     yield from _compare(Bamba(c), theirs, BAMBA, "Bamba", seed)
     c = BambaConfig.tiny(rotary_fraction=1.0, tie_embeddings=True)
