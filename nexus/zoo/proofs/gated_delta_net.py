@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Renaming, calm, compare, randomise
+from nexus.zoo.parity import Renaming, calm, compare, randomise, token_by_token
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -62,11 +62,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     x = torch.randn(2, 29, 8)
     z = theirs(x)
     yield from compare(ours, ours(x)[0], theirs, z, NAMES, seed)
-    state, steps = ours.init_state(2), []
-    for token in x.split(1, dim=1):
-        step, state = ours(token, state)
-        steps.append(step)
-    yield Comparison("token by token", torch.cat(steps, dim=1), z)
+    yield Comparison("token by token", token_by_token(ours, x), z)
 
     q, k, v = (torch.randn(2, 13, 2, n, dtype=torch.float64) for n in (4, 4, 3))
     k = k / k.norm(dim=-1, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -68,7 +69,8 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     ).eval()  # fmt: skip
     calm(theirs)
     randomise(theirs, seed, 0.05)
-    ours, balance = NemotronH(c), torch.tensor([0.4, -0.3, 0.0, 0.2])
+    ours: Any = NemotronH(c)
+    balance = torch.tensor([0.4, -0.3, 0.0, 0.2])
     with torch.no_grad():
         for module in theirs.modules():
             if hasattr(module, "e_score_correction_bias"):
