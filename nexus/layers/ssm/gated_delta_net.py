@@ -37,7 +37,7 @@ def delta_step(
 def delta_recurrent(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, memory: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Token after token: the truth. ``q``, ``k`` (B, T, H, K), ``v`` (B, T, H, V), ``log_decay``, ``beta`` (B, T, H)."""
+    """Token after token: the truth. ``q``, ``k`` (B, T, H, K), ``v`` (B, T, H, V), the others (B, T, H)."""
     outputs = []
     for token in zip(*(t.unbind(1) for t in (q, k, v, log_decay, beta)), strict=True):
         y, memory = delta_step(*token, memory)

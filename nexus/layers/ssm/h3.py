@@ -84,6 +84,6 @@ class H3(nn.Module):
         return torch.einsum("bthi,bthj->bijth", k, v).flatten(0, 2)
 
     def _read(self, q: Tensor, kept: Tensor) -> Tensor:
-        """Queries times what was kept, summed over the keys' channels: (B, T, d_model), a head's channels spread out."""
+        """Queries times what was kept, summed over the keys' channels: (B, T, d_model), heads last."""
         kept = kept.unflatten(0, (-1, self.head_dim, self.head_dim))
         return torch.einsum("bthi,bijth->btjh", q.unflatten(-1, (self.n_heads, self.head_dim)), kept).flatten(-2)

@@ -1,11 +1,12 @@
 """Hyena: long convolutions with implicit filters, and products between them.
 
-The one idea: a filter as long as the text needs no parameter for each lag if a small network makes it from the lag; with
-element-wise gates between such convolutions they stand in for attention. Paper: Poli et al. 2023 (arXiv:2302.10866),
-definition 3.1, section 3.3 and appendix D.3.
+The one idea: a filter as long as the text needs no parameter for each lag if a small network makes it from the lag;
+with element-wise gates between such convolutions they stand in for attention. Paper: Poli et al. 2023
+(arXiv:2302.10866), definition 3.1, section 3.3 and appendix D.3.
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -39,7 +40,7 @@ class ImplicitFilter(nn.Module):
         super().__init__()
         self.max_length = max_length
         sizes = [1 + 2 * bands, *[width] * (depth + 1)]
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.last = nn.Linear(width, channels, bias=False)
         self.frequency = nn.Parameter(torch.full((width,), frequency))  # shared by all layers
         lag = torch.arange(max_length, dtype=torch.float64)

@@ -1,8 +1,8 @@
 """First-order linear recurrence over time, element by element, in three equal forms.
 
-The one idea: ``h_t = a_t h_{t-1} + b_t`` is a product of affine maps, and products may be bracketed at will, so the steps
-can be taken one by one, or in log2(T) rounds that each double how far every position looks back (Blelloch 1990; for
-S5: arXiv:2208.04933, appendix H). On a CPU the loop wins, if automatic differentiation is kept out of it.
+The one idea: ``h_t = a_t h_{t-1} + b_t`` is a product of affine maps, and products may be bracketed at will, so the
+steps can be taken one by one, or in log2(T) rounds that each double how far every position looks back (Blelloch 1990;
+for S5: arXiv:2208.04933). On a CPU the loop wins, if automatic differentiation is kept out of it.
 """
 
 from typing import Any

@@ -23,7 +23,7 @@ def log_positive(x: Tensor) -> Tensor:
 
 
 def log_space_scan(log_a: Tensor, log_b: Tensor, state: Tensor | None = None) -> Tensor:
-    """``h_t = a_t h_{t-1} + b_t`` for positive terms, from their logarithms (appendix B, algorithm 6): the paper's form.
+    """``h_t = a_t h_{t-1} + b_t`` for positive terms, from their logarithms (appendix B): the paper's form.
 
     Args:
         log_a, log_b: (B, T, D). state: (B, D), not negative; None is zero.

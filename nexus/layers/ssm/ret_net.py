@@ -86,6 +86,6 @@ def retention(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
 
 
 def turn_pairs(x: Tensor, angle: Tensor) -> Tensor:
-    """Turn neighbouring channels ``x`` (..., 2 m) by ``angle`` (..., m): multiplication by ``e^{i n theta}`` (eq. 3)."""
+    """Turn neighbouring channels ``x`` (..., 2 m) by ``angle`` (..., m): times ``e^{i n theta}`` (eq. 3)."""
     even, odd, cos, sin = x[..., ::2], x[..., 1::2], angle.cos(), angle.sin()
     return torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)

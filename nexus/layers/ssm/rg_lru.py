@@ -1,8 +1,8 @@
 """LRU and RG-LRU: linear recurrences with one decay a channel, without and with gates.
 
 The one idea: keep the recurrence linear and diagonal, so that it can be scanned, and put all that is not linear outside
-it; scale the input by ``sqrt(1 - a^2)`` so that the state keeps its size whatever the decay. Papers: Orvieto et al. 2023
-(arXiv:2303.06349), eqs. 7 and 9 (LRU); De et al. 2024 (arXiv:2402.19427), eqs. 1 to 4 (RG-LRU, of Griffin and Hawk).
+it; scale the input by ``sqrt(1 - a^2)`` so that the state keeps its size whatever the decay. Papers: Orvieto et al.
+2023 (arXiv:2303.06349), section 3 (LRU); De et al. 2024 (arXiv:2402.19427), eqs. 1 to 4 (RG-LRU, of Griffin and Hawk).
 """
 
 import math

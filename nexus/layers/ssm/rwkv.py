@@ -54,7 +54,7 @@ def wkv_recurrent(
 def wkv_chunked(
     k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor, state: WKVState | None = None, chunk: int = 16
 ) -> tuple[Tensor, WKVState]:
-    """A softmax over each chunk and what came before it, as if that were one more token; with chunk = T the paper's sum."""
+    """A softmax over each chunk and what came before it, as if that were a token; chunk = T is the paper's sum."""
     state = empty(k) if state is None else state
     outputs = []
     for key, value in zip(k.split(chunk, dim=1), v.split(chunk, dim=1), strict=True):

@@ -89,9 +89,9 @@ class S4(TimeInvariantLayer):
         """``K_l = C A^l B`` for l < length, by way of its generating function at the roots of unity."""
         size = self.stored_length or length
         if length > size:
-            a, b, c = self.system()  # longer than what C is stored for: as if it were not stored
+            a, _, c = self.system()  # longer than what C is stored for: as if it were not stored
             return self._kernel(c - self._row_times_power(c, a, length), length)
-        dt, diagonal, p, b, c = self._continuous()
+        c = self._continuous()[-1]
         if not self.stored_length:
             c = c - self._row_times_power(c, self._dense()[0], length)
         return self._kernel(c, size)[:, :length]

@@ -73,8 +73,8 @@ class _SelectiveScan(torch.autograd.Function):
         y, starts = torch.empty_like(x, memory_format=torch.contiguous_format), [state]
         for part, out in zip(_chunks(x, dt, b, c), y.split(CHUNK, dim=1), strict=True):
             _, states = _states(*part[:3], a, starts[-1])
-            torch.matmul(part[3].transpose(0, 1).unsqueeze(2), states, out=(made := x.new_empty(0)))
-            out.copy_(made.squeeze(2).transpose(0, 1))
+            read = part[3].transpose(0, 1).unsqueeze(2) @ states
+            out.copy_(read.squeeze(2).transpose(0, 1))
             starts.append(states[-1].clone())
         ctx.save_for_backward(x, dt, a, b, c, torch.stack(starts[:-1]))
         return y, starts[-1]

@@ -84,7 +84,8 @@ def titans_chunked(tokens: Tokens, state: TitansState, chunk: int, scale: float 
     Within a chunk each layer's weights are ``a_t M + b_t S - sum_j w_tj theta_j x_j d_j^T``, with x_j the layer's input
     and d_j the error at its output when key j is recalled; a query is turned by that sum as by linear attention.
     """
-    outputs, start, length = [], 0, tokens.k.shape[2]
+    start, length = 0, tokens.k.shape[2]
+    outputs: list[Tensor] = []
     while start < length:
         end = min(length, start + chunk - state.offset)
         y, state = _one_chunk(tokens.part(start, end), state, scale)
@@ -107,7 +108,9 @@ def _one_chunk(tokens: Tokens, state: TitansState, scale: float) -> tuple[Tensor
     mix = forget @ fade  # (B, H, C, C): the weight of gradient j in M_t
     a, b = keep.exp(), (forget @ momentum.exp().unsqueeze(-1)).squeeze(-1)
     fading = momentum.exp()
-    y, weights, momenta = tokens.q, [], []
+    y = tokens.q
+    weights: list[Tensor] = []
+    momenta: list[Tensor] = []
     for i, (m, s, x, error) in enumerate(zip(state.weights, state.momentum, inputs, errors, strict=True)):
         error = error * tokens.step.unsqueeze(-1)
         y = F.gelu(y) if i else y

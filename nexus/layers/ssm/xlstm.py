@@ -1,9 +1,9 @@
 """xLSTM: the LSTM with exponential gates, as a matrix memory (mLSTM) and as a scalar one with mixing (sLSTM).
 
 The one idea: an exponential input gate can still overrule what was stored long ago, if what is stored is divided by the
-sum of its gates; a running maximum keeps the exponents small and cancels. mLSTM lets go of the recurrence between hidden
-states and trains in parallel; sLSTM keeps it and can track states. Paper: Beck et al. 2024 (arXiv:2405.04517), eqs. 8 to
-27; layout of the block as in xLSTM-7B (arXiv:2503.13427).
+sum of its gates; a running maximum keeps the exponents small and cancels. mLSTM lets go of the recurrence between
+hidden states and trains in parallel; sLSTM keeps it and can track states. Paper: Beck et al. 2024 (arXiv:2405.04517),
+eqs. 8 to 27; layout of the block as in xLSTM-7B (arXiv:2503.13427).
 """
 
 import math

@@ -25,8 +25,8 @@ class CachedAttention(nn.Module):
     """Causal attention, (B, T, d_in) to (B, T, d_out).
 
     Args:
-        d_in, d_out: width in, and out (None: d_in). n_heads, n_kv_heads, head_dim: query heads, key and value heads, and
-            their channels.
+        d_in, d_out: width in, and out (None: d_in). n_heads, n_kv_heads, head_dim: query heads, key and value heads,
+            and their channels.
         rope_theta: base of the rotary embedding; None: no positions. rotary_fraction: share of each head that turns,
             its first channels.
         window: how many last tokens are seen, the own included; 0: all. sinks: first tokens that stay visible.

@@ -6,7 +6,7 @@ neighbouring layers share keys and values. Paper: Dong et al. 2024 (arXiv:2411.1
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from nexus.models.hybrid._stack import HybridOutput, HybridStack, State
 
 @dataclass(frozen=True, kw_only=True)
 class HymbaConfig(BaseConfig):
-    """Sizes; ``plan`` has one letter a layer: 'G' sees everything, 'L' a window, 'l' a window and the last layer's keys.
+    """Sizes; ``plan`` has one letter a layer: 'G' sees everything, 'L' a window, 'l' that with the last layer's keys.
 
     ``meta_tokens`` learnt tokens stand in front of every text and stay visible to all windows.
     """
@@ -182,7 +182,8 @@ class Hymba(HybridStack):
 
     def run(self, x: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         """Through all layers, keys and values passed on."""
-        shared, after = None, list[Any]()
+        shared: Shared | None = None
+        after: list[HymbaState] = []
         for i, layer in enumerate(self.layers):
             x, own, shared = layer(x, None if state is None else state[i], shared)
             after.append(own)

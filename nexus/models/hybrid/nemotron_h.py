@@ -1,8 +1,8 @@
 """Nemotron-H: one mixer a block, after a plan that is spelled out.
 
 The one idea: Mamba-2, attention and feed-forward are all just blocks, ``x + mixer(norm(x))``, in any order; about eight
-in a hundred are attention, without positions, and the feed-forward ones use a squared ReLU without a gate. Paper: NVIDIA
-2025 (arXiv:2504.03624), section 2.1; experts with a sigmoid router: Nemotron 3 (2025), after DeepSeek-V3
+in a hundred are attention, without positions, and the feed-forward ones use a squared ReLU without a gate. Paper:
+NVIDIA 2025 (arXiv:2504.03624), section 2.1; experts with a sigmoid router: Nemotron 3 (2025), after DeepSeek-V3
 (arXiv:2412.19437), section 2.1.2.
 """
 

@@ -1,8 +1,8 @@
 """Qwen3-Next: gated DeltaNet and gated attention, three to one, with many small experts.
 
 The one idea: three layers that overwrite a memory (gated delta rule) for each layer of attention, whose output is gated
-so that no token has to park its attention on the first one; ten of 512 experts and a shared one. Report: Qwen team 2025;
-gated attention: Qiu et al. 2025 (arXiv:2505.06708).
+so that no token has to park its attention on the first one; ten of 512 experts and a shared one. Report: Qwen team
+2025; gated attention: Qiu et al. 2025 (arXiv:2505.06708).
 """
 
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ from nexus.models.hybrid._stack import HybridStack, Residual
 
 @dataclass(frozen=True, kw_only=True)
 class SambaConfig(BaseConfig):
-    """Sizes; ``plan`` is tiled over the layers: 'M' Mamba, 'A' sliding-window attention, each with a feed-forward part."""
+    """Sizes; ``plan`` is tiled over the layers: 'M' Mamba, 'A' sliding window, each with a feed-forward part."""
 
     vocab_size: int = 32_000
     d_model: int = 2_304

@@ -6,7 +6,7 @@ Glorioso et al. 2024 (arXiv:2411.15242), section 2.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -159,7 +159,8 @@ class Zamba2(HybridStack):
 
     def init_state(self, batch_size: int) -> State:
         """The state before the first token; each use of a shared block has a cache of its own."""
-        states, use = [], 0
+        use = 0
+        states: list[ZambaState] = []
         for layer, kind in zip(self.layers, self.config.plan, strict=True):
             assert isinstance(layer, ZambaLayer)
             cache = None
@@ -172,10 +173,12 @@ class Zamba2(HybridStack):
 
     def run(self, x: Tensor, state: State | None) -> tuple[Tensor, State | None]:
         """Through all layers, with the shared blocks in turn."""
-        embedded, use, after = x, 0, list[Any]()
+        embedded, use = x, 0
+        after: list[ZambaState] = []
         for i, (layer, kind) in enumerate(zip(self.layers, self.config.plan, strict=True)):
-            before = None if state is None else state[i]
-            added, cache = None, None
+            before: ZambaState | None = None if state is None else state[i]
+            added: Tensor | None = None
+            cache: AttentionCache | None = None
             if kind == "S":
                 turn, which = divmod(use, len(self.shared))
                 added, cache = self.shared[which](x, embedded, turn, before and before.attention)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
 
-from nexus.zoo.parity import gradients, randomise, weighting
+from nexus.zoo.parity import decoded, gradients, randomise, weighting
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -47,7 +46,8 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
 
     torch.manual_seed(seed)
     c = BambaConfig.tiny(rotary_fraction=1.0)
-    theirs = BambaForCausalLM(TheirConfig(**_sizes(c), attn_layer_indices=[1], partial_rotary_factor=1.0)).eval()
+    rope = {"rope_type": "default", "rope_theta": c.rope_theta, "partial_rotary_factor": 1.0}
+    theirs = BambaForCausalLM(TheirConfig(**_sizes(c), attn_layer_indices=[1], rope_parameters=rope)).eval()
     randomise(theirs, seed, 0.05)
     yield from _compare(Bamba(c), theirs, BAMBA, "Bamba", seed)
     c = BambaConfig.tiny(rotary_fraction=1.0, tie_embeddings=True)
@@ -88,13 +88,7 @@ def _compare(ours: Any, theirs: Any, layout: Any, name: str, seed: int) -> Itera
     made = to_hf(gradients(ours, found, weights), ours.config, layout)
     for key, gradient in wanted.items():
         yield Comparison(f"{name}: gradient of {key}", made[key], gradient)
-    with torch.no_grad():
-        state, steps = ours.init_state(2), []
-        for piece in ids.split([5] + [1] * 8, dim=1):
-            out = ours(piece, state=state)
-            state = out.state
-            steps.append(out.logits)
-    yield Comparison(f"{name}: cached decode", torch.cat(steps, dim=1), expected)
+    yield Comparison(f"{name}: cached decode", decoded(ours, ids), expected)
 
 
 def _half_turned(seed: int) -> Iterator[Comparison]:
@@ -105,9 +99,9 @@ def _half_turned(seed: int) -> Iterator[Comparison]:
     from nexus.inference.bridge import load_hf_folder
     from nexus.models.hybrid.bamba import BambaConfig
 
-    theirs: nn.Module = BambaForCausalLM(TheirConfig(**_sizes(BambaConfig.tiny()), attn_layer_indices=[1])).eval()
+    theirs: Any = BambaForCausalLM(TheirConfig(**_sizes(BambaConfig.tiny()), attn_layer_indices=[1])).eval()
     randomise(theirs, seed, 0.05)
     ids = torch.randint(1, 97, (2, 9), generator=torch.Generator().manual_seed(seed))
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        theirs.save_pretrained(folder)  # type: ignore[operator]
+        theirs.save_pretrained(folder)
         yield Comparison("half of each head turned", load_hf_folder(folder)(ids).logits, theirs(ids).logits)

@@ -34,7 +34,7 @@ MUTATIONS = (
     Mutation("multiplier of the state space's input forgotten", "self.scale * super().forward(self.factor * x)", "self.scale * super().forward(x)"),
     Mutation("multiplier of the gate outside of SiLU", "F.silu(self.gate_proj(x) * self.gate_multiplier)", "F.silu(self.gate_proj(x)) * self.gate_multiplier"),
     Mutation("attention reads the unscaled input", "normed * c.attention_in_multiplier", "normed"),
-    Mutation("mixers one after the other", "attended, cache = self.attention(\n            normed * c.attention_in_multiplier", "attended, cache = self.attention(\n            (normed + recurrent) * c.attention_in_multiplier"),
+    Mutation("mixers one after the other", "self.attention(normed * c.attention_in_multiplier, None", "self.attention((normed + recurrent) * c.attention_in_multiplier, None"),
     Mutation("logits' multiplier forgotten", "return logits * self.config.logit_multiplier", "return logits"),
 )  # fmt: skip
 

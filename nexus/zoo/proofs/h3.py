@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Golden, Renaming, randomise
+from nexus.zoo.parity import Golden, Renaming, randomise, token_by_token
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("torch",)  # and HazyResearch/safari, frozen in tests/golden/h3.safetensors
@@ -54,8 +54,4 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     layer = H3(4, d_state=6, head_dim=2, learn_inputs=True).double()
     randomise(layer, seed)
     u = torch.randn(2, 13, 4, dtype=torch.float64)
-    state, steps = layer.init_state(2), []
-    for token in u.split(1, dim=1):
-        step, state = layer(token, state)
-        steps.append(step)
-    yield Comparison("token by token", torch.cat(steps, dim=1), layer(u)[0])
+    yield Comparison("token by token", token_by_token(layer, u), layer(u)[0])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Golden, Renaming, randomise
+from nexus.zoo.parity import Golden, Renaming, randomise, token_by_token
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("torch",)  # and HazyResearch/safari, frozen in tests/golden/hyena.safetensors
@@ -58,10 +58,6 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     layer = Hyena(4, 16, order=3, filter_width=8).double()
     randomise(layer, seed)
     u = torch.randn(2, 13, 4, dtype=torch.float64)
-    state, steps = layer.init_state(2), []
-    for token in u.split(1, dim=1):
-        step, state = layer(token, state)
-        steps.append(step)
-    yield Comparison("token by token", torch.cat(steps, dim=1), layer(u)[0])
+    yield Comparison("token by token", token_by_token(layer, u), layer(u)[0])
     kernel = torch.randn(4, 13, dtype=torch.float64)
     yield Comparison("convolution by FFT beside its sum", fft_conv(u, kernel), direct_conv(u, kernel))

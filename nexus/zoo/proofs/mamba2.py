@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Renaming, compare, randomise
+from nexus.zoo.parity import Renaming, compare, randomise, token_by_token
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -57,11 +57,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     u = torch.randn(2, 37, 8)
     z = theirs(u)
     yield from compare(ours, ours(u)[0], theirs, z, NAMES, seed)
-    state, steps = ours.init_state(2), []
-    for token in u.split(1, dim=1):
-        step, state = ours(token, state)
-        steps.append(step)
-    yield Comparison("token by token", torch.cat(steps, dim=1), z)
+    yield Comparison("token by token", token_by_token(ours, u), z)
 
     sizes = ((2, 21, 4, 3), (2, 21, 4), (2, 21, 2, 5), (2, 21, 2, 5))
     x, log_decay, b, c = (torch.randn(size, dtype=torch.float64) for size in sizes)

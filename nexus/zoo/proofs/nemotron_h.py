@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
-from nexus.zoo.parity import Renaming, compare_lm, randomise
+from nexus.zoo.parity import Renaming, calm, compare_lm, randomise
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -66,8 +67,10 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
             routed_scaling_factor=c.routed_scale, layer_norm_epsilon=c.norm_eps, pad_token_id=None,
         )
     ).eval()  # fmt: skip
+    calm(theirs)
     randomise(theirs, seed, 0.05)
-    ours, balance = NemotronH(c), torch.tensor([0.4, -0.3, 0.0, 0.2])
+    ours: Any = NemotronH(c)
+    balance = torch.tensor([0.4, -0.3, 0.0, 0.2])
     with torch.no_grad():
         for module in theirs.modules():
             if hasattr(module, "e_score_correction_bias"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Renaming, compare_lm, randomise
+from nexus.zoo.parity import Renaming, calm, compare_lm, randomise
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -73,5 +73,6 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
             partial_rotary_factor=c.rotary_fraction, pad_token_id=None,
         )
     ).eval()  # fmt: skip
+    calm(theirs)
     randomise(theirs, seed, 0.05)
     yield from compare_lm(Qwen3Next(c), theirs, NAMES, c.vocab_size, seed)

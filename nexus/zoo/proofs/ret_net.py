@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Golden, Renaming, randomise
+from nexus.zoo.parity import Golden, Renaming, randomise, token_by_token
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("torch",)  # and torchscale 0.3.0, frozen in tests/golden/ret_net.safetensors
@@ -49,8 +49,4 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     log_decay = layer.log_decay
     fast = ssd_chunked(v, log_decay.expand(2, 13, 2), k, q, 4)[0]
     yield Comparison("chunked beside parallel", fast, retention(q, k, v, log_decay))
-    state, steps = layer.init_state(2), []
-    for token in x.split(1, dim=1):
-        step, state = layer(token, state)
-        steps.append(step)
-    yield Comparison("token by token", torch.cat(steps, dim=1), layer(x)[0])
+    yield Comparison("token by token", token_by_token(layer, x), layer(x)[0])

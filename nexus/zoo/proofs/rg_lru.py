@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from nexus.zoo.parity import Renaming, compare, randomise
+from nexus.zoo.parity import Renaming, compare, randomise, token_by_token
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -60,11 +60,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     x = torch.randn(2, 13, 8)
     z = theirs(x, torch.arange(13)[None])
     yield from compare(ours, ours(x)[0], theirs, z, NAMES, seed)
-    state, steps = ours.init_state(2), []
-    for token in x.split(1, dim=1):
-        step, state = ours(token, state)
-        steps.append(step)
-    yield Comparison("token by token", torch.cat(steps, dim=1), z)
+    yield Comparison("token by token", token_by_token(ours, x), z)
 
     lru = LRU(4, 6).double()
     randomise(lru, seed)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from nexus.zoo.parity import Renaming, compare
+from nexus.zoo.parity import Renaming, compare, token_by_token
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -67,11 +67,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     x = torch.randn(2, 13, 8)
     z = theirs(x)[0]
     yield from compare(ours, ours(x)[0], theirs, z, NAMES, seed)
-    state, steps = ours.init_state(2), []
-    for token in x.split(1, dim=1):
-        step, state = ours(token, state)
-        steps.append(step)
-    yield Comparison("token by token", torch.cat(steps, dim=1), z)
+    yield Comparison("token by token", token_by_token(ours, x), z)
     k, v = (torch.randn(2, 13, 3, dtype=torch.float64) * 20 for _ in range(2))
     decay, bonus = torch.rand(3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
     slow = wkv_recurrent(k, v, decay, bonus)[0]

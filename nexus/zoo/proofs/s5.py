@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -49,7 +50,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     yield Comparison("half the states beside a loop over all", layer(u, rate=rate)[0], _loop(layer, u, rate))
 
 
-def _loop(layer: torch.nn.Module, u: torch.Tensor, rate: float) -> torch.Tensor:
+def _loop(layer: Any, u: torch.Tensor, rate: float) -> torch.Tensor:
     """Both of each pair, discretised as matrices, step by step."""
 
     def whole(pairs: torch.Tensor, dim: int) -> torch.Tensor:
@@ -65,7 +66,8 @@ def _loop(layer: torch.nn.Module, u: torch.Tensor, rate: float) -> torch.Tensor:
     else:
         half, eye = torch.diag(dt * a / 2), torch.eye(len(a), dtype=a.dtype)
         decay, enter = torch.linalg.solve(eye - half, eye + half), torch.linalg.solve(eye - half, dt[:, None] * b)
-    x, outputs = torch.zeros(len(u), len(a), dtype=a.dtype), []
+    x = torch.zeros(len(u), len(a), dtype=a.dtype)
+    outputs: list[torch.Tensor] = []
     for value in u.unbind(1):
         x = x @ decay.mT + value.to(b.dtype) @ enter.mT
         outputs.append((x @ c.mT).real + get("D") * value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -81,12 +82,12 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         yield Comparison(f"mLSTM in chunks of {chunk}", fast, slow)
 
 
-def _their_block(seed: int) -> nn.Module:
+def _their_block(seed: int) -> Any:
     from transformers.models.xlstm.configuration_xlstm import xLSTMConfig
     from transformers.models.xlstm.modeling_xlstm import xLSTMBlock
 
     torch.manual_seed(seed)
     config = xLSTMConfig(hidden_size=128, num_heads=4, num_blocks=1, chunk_size=16, mode="train")
-    block: nn.Module = xLSTMBlock(config)
+    block = xLSTMBlock(config)
     randomise(block, seed, 0.05)
     return block
