@@ -116,8 +116,17 @@ def relay(length: int, count: int, seed: int = 0) -> NodeSet:
 
 
 def karate_club() -> NodeSet:
-    """Zachary's karate club (34 members, 78 ties) from networkx: which of the two clubs each went to. No features."""
-    import networkx
+    """Zachary's karate club (34 members, 78 ties) from networkx: which of the two clubs each went to.
+
+    Features are the members themselves, one place each.
+
+    Raises:
+        ImportError: networkx is missing.
+    """
+    try:
+        import networkx
+    except ImportError:
+        raise ImportError("the karate club comes from networkx: pip install 'nexus-ai[graphs]'") from None
 
     club = networkx.karate_club_graph()
     pairs = torch.tensor(list(club.edges)).t()

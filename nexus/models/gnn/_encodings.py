@@ -73,7 +73,7 @@ def _lowest(src: Tensor, dst: Tensor, size: int, count: int) -> tuple[Tensor, Te
         import scipy.sparse as sp
         from scipy.sparse.linalg import eigsh
     except ImportError:
-        raise ImportError(f"eigenvectors of {size} nodes need scipy: pip install 'nexus-ai[factory]'") from None
+        raise ImportError(f"eigenvectors of {size} nodes need scipy: pip install 'nexus-ai[graphs]'") from None
     diagonal = sp.diags((degree > 0).double().numpy())
     laplacian = sp.coo_matrix((entries.numpy(), (dst.numpy(), src.numpy())), (size, size)) + diagonal
     # below 0 there is nothing, so the eigenvalues nearest to a point just below are the lowest ones

@@ -1,6 +1,6 @@
 """Exphormer against the authors' own attention (frozen numbers), and against attention over a dense mask.
 
-The frozen file is `tests/golden/exphormer.safetensors`; `tests/golden/make_exphormer.py` makes it again.
+The frozen file is `tests/golden/exphormer.safetensors`; `tests/golden/exphormer.py` makes it again.
 """
 
 from __future__ import annotations

@@ -60,11 +60,11 @@ def test_lookup_by_key(attention, solved):
     y = torch.stack([s.y for s in sets])
     train, test = (Graph.batch([s.graph for s in part]) for part in (sets[:40], sets[40:]))
     model = GATv2(
-        {"d_in": 2 * size + 2, "d_out": 32, "n_layers": 1, "n_heads": 1, "attention": attention, "self_loops": False}
+        {"d_in": 2 * size + 2, "d_out": 64, "n_layers": 1, "n_heads": 1, "attention": attention, "self_loops": False}
     )
-    head = torch.nn.Linear(32, size)
-    optimiser = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=2e-2)
-    for _ in range(150):
+    head = torch.nn.Linear(64, size)
+    optimiser = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=1e-2)
+    for _ in range(200):
         loss = F.cross_entropy(head(model(x[:40].flatten(0, 1), train)), y[:40].flatten(), ignore_index=-1)
         optimiser.zero_grad()
         loss.backward()

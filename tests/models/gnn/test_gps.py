@@ -92,7 +92,7 @@ def test_exactly_the_encodings_of_the_configuration_are_taken():
         GPSConfig.tiny(d_encoding=8)
 
 
-@pytest.mark.parametrize(("walk_steps", "low", "high"), [(12, 1.0, 1.0), (0, 0.0, 0.35)])
+@pytest.mark.parametrize(("walk_steps", "low", "high"), [(20, 1.0, 1.0), (0, 0.0, 0.35)])
 def test_regular_graphs_are_told_apart_by_their_walks_only(walk_steps, low, high):
     graphs = skip_links(4)
     train, test = graphs[::2], graphs[1::2]
@@ -104,8 +104,8 @@ def test_regular_graphs_are_told_apart_by_their_walks_only(walk_steps, low, high
         walk = (encodings.random_walk_encoding(graph, walk_steps),) if walk_steps else ()
         return (torch.cat([g.x for g in part]), graph, *walk), torch.tensor([int(g.y) for g in part])
 
-    (given, y), optimiser = inputs(train), torch.optim.Adam(model.parameters(), lr=2e-2)
-    for _ in range(60):
+    (given, y), optimiser = inputs(train), torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(120):  # batch norm's running statistics need that long
         loss = F.cross_entropy(model(*given), y)
         optimiser.zero_grad()
         loss.backward()

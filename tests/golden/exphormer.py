@@ -1,6 +1,6 @@
 """Make tests/golden/exphormer.safetensors: what the authors' own attention answers, with all gradients.
 
-    git clone https://github.com/hamed1375/Exphormer && python tests/golden/make_exphormer.py Exphormer
+    git clone https://github.com/hamed1375/Exphormer && python tests/golden/exphormer.py Exphormer
 
 Only numbers are kept. The authors' file is run as it is, except that the two packages it imports only to register
 itself and to add up by index are stood in for by a few lines here: torch_scatter (its sum is `index_add_`), GraphGym.
@@ -8,7 +8,9 @@ itself and to add up by index are stood in for by a few lines here: torch_scatte
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import subprocess
 import sys
 import types
@@ -77,17 +79,35 @@ def one(attention: type, seed: int) -> dict[str, torch.Tensor]:
     return {f"{seed}/{name}": t.detach().contiguous() for name, t in found.items()}
 
 
+def tensors(clone: Path) -> dict[str, torch.Tensor]:
+    """All seeds, each name with its seed in front."""
+    attention, found = reference(clone), {}
+    for seed in range(SEEDS):
+        found |= one(attention, seed)
+    return found
+
+
+def digest(found: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(found.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
 def main() -> None:
     """Run the authors' code in the folder named on the command line, and write the file."""
     clone = Path(sys.argv[1])
-    attention = reference(clone)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, check=True)
-    header = {"source": "github.com/hamed1375/Exphormer", "commit": commit.stdout.strip(), "torch": torch.__version__}
-    tensors: dict[str, torch.Tensor] = {}
-    for seed in range(SEEDS):
-        tensors |= one(attention, seed)
-    save_file(tensors, TARGET, header)
-    print(f"{TARGET}: {len(tensors)} tensors, {header}")
+    told = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True, check=True)
+    found = tensors(clone)
+    header = {
+        "versions": json.dumps({"torch": torch.__version__, "github.com/hamed1375/Exphormer": told.stdout.strip()}),
+        "sha256": digest(found),
+        "script": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    }
+    save_file(found, TARGET, header)
+    print(f"{TARGET}: {len(found)} tensors, {header}")
 
 
 if __name__ == "__main__":
