@@ -76,4 +76,4 @@ def test_the_library_starts_with_the_core_dependencies():
 def test_everything_declared_is_pinned():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {_normal(line.split("==")[0]) for line in lines if "==" in line}
-    assert (DEV | DOCS) - {"nexus-ai"} <= pinned
+    assert DEV - {"nexus-ai"} <= pinned
