@@ -17,8 +17,8 @@ import ast
 import operator
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import ModuleType
 from typing import Any
 
@@ -128,15 +128,24 @@ def saved_bytes(module: nn.Module, inputs: tuple[object, ...]) -> int:
 
 
 def tensor_bytes(tree: object) -> int:
-    """Bytes of all tensors in a state: of a pytree, or what its own ``nbytes()`` says."""
+    """Bytes of all tensors in a state, or what its own ``nbytes()`` says."""
     if callable(count := getattr(tree, "nbytes", None)):
         return int(count())
-    return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(tree))
+
+
+def tensors_of(tree: object) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists, mappings and dataclasses."""
+    for leaf in tree_leaves(tree):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif is_dataclass(leaf):
+            yield from tensors_of([getattr(leaf, field.name) for field in fields(leaf)])
 
 
 def floats_of(outputs: object) -> list[Tensor]:
     """All floating-point tensors of a module's outputs."""
-    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return [tensor for tensor in tensors_of(outputs) if tensor.is_floating_point()]
 
 
 def _seconds(module: nn.Module, inputs: tuple[object, ...]) -> float:

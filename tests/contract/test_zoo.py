@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from nexus.catalog import PACKAGE, ROWS, Row, find
 from nexus.core.base import BaseConfig, ConfigError, NexusModule
@@ -42,7 +41,7 @@ def example(row: Row, seed: int = 0) -> Example:
 def call(made: Example, module: nn.Module | None = None) -> list[Tensor]:
     """The tensors of one call, with fresh draws of the same seed."""
     torch.manual_seed(1)
-    return [leaf for leaf in tree_leaves((module or made.module)(*made.inputs)) if isinstance(leaf, Tensor)]
+    return list(cost.tensors_of((module or made.module)(*made.inputs)))
 
 
 def same(one: list[Tensor], other: list[Tensor]) -> bool:

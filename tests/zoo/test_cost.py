@@ -1,5 +1,6 @@
 """Costs: formulas are arithmetic over named sizes, and a formula that differs from the measurement is refused."""
 
+from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
@@ -74,6 +75,18 @@ def test_shared_storage_is_kept_once_and_parameters_are_not_counted():
 
     x = torch.randn(3, 4, requires_grad=True)
     assert cost.saved_bytes(Twice(), (x,)) == x.numel() * 4 + 4  # and the sum, one number
+
+
+def test_tensors_are_found_in_whatever_a_model_gives():
+    @dataclass
+    class Output:
+        logits: torch.Tensor
+        state: object = None
+
+    one, two, three = torch.zeros(2), torch.ones(3, dtype=torch.long), torch.ones(1)
+    nested = Output(one, {"cache": [two, Output(three)]})
+    assert [id(t) for t in cost.tensors_of((nested, "text", 3))] == [id(one), id(two), id(three)]
+    assert [t.numel() for t in cost.floats_of(nested)] == [2, 1]
 
 
 def test_a_state_may_count_its_own_bytes():
