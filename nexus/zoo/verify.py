@@ -49,7 +49,7 @@ class Findings:
 
     def add(self, what: str, difference: float, dtype: torch.dtype) -> None:
         """Take one comparison in; gradients are known by their name."""
-        kind = "gradients" if what.startswith("gradient") else "outputs"
+        kind = "gradients" if "gradient" in what else "outputs"
         setattr(self, kind, max(difference, getattr(self, kind) or 0.0))
         if difference > self.largest:
             self.largest, self.worst = difference, what
