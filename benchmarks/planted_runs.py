@@ -340,7 +340,7 @@ def _waits(run: Run) -> None:
 
 
 def _leak(run: Run) -> None:
-    run.keep, run.batch, run.steps = True, 48, 72
+    run.keep, run.batch, run.steps = True, 96, 72  # about 1 MB a step
 
 
 FAULTS: dict[str, tuple[str, Callable[[Run], None]]] = {
