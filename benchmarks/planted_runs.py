@@ -108,13 +108,16 @@ class Run:
         """The batches of the run, prepared while it goes on."""
         texts = chain(256, self.seed) if self.texts is None else self.texts
         order = torch.Generator().manual_seed(self.seed)
+        taken = time.perf_counter()
         for step in range(self.steps):
             rows = torch.randint(len(texts), (self.batch,), generator=order)
             if self.one_batch:
                 rows = torch.arange(self.batch)
-            if self.wait:
-                time.sleep(self.wait)
-            yield self.change(step, texts[rows])
+            if self.wait:  # so many times as long as the step before took, whatever the machine
+                time.sleep(self.wait * (time.perf_counter() - taken))
+            batch = self.change(step, texts[rows])
+            taken = time.perf_counter()
+            yield batch
 
 
 def train(run: Run, auditor: Auditor | None) -> list[float]:
@@ -337,7 +340,7 @@ def _waits(run: Run) -> None:
 
 
 def _leak(run: Run) -> None:
-    run.keep, run.batch, run.steps = True, 48, 72
+    run.keep, run.batch, run.steps = True, 96, 72  # about 1 MB a step
 
 
 FAULTS: dict[str, tuple[str, Callable[[Run], None]]] = {
@@ -367,7 +370,7 @@ FAULTS: dict[str, tuple[str, Callable[[Run], None]]] = {
     "log of zero": ("nan death", _log_of_zero),
     "root of zero": ("nan death", _root_of_zero),
     "zero over zero": ("nan death", _zero_over_zero),
-    "slow loader": ("data stall", _set(wait=0.05, steps=40)),
+    "slow loader": ("data stall", _set(wait=2.0, steps=24)),
     "losses kept with graphs": ("memory growth", _leak),
     "item() in the loss": ("device waits", _waits),
 }

@@ -87,7 +87,8 @@ def rate_too_high(record: Record) -> Finding | None:
         (shape == "hockey stick" and not ratios and not jumped, "it fell at once and then stayed (hockey stick)"),
     ]
     seen = [text for hit, text in reasons if hit]
-    if not (unstable or worse or (jumped and wild) or stuck or reasons[-1][0]):
+    leapt = jumped and (wild or any(ratio > UNSTABLE for ratio in ratios))
+    if not (unstable or worse or leapt or stuck or reasons[-1][0]):
         return None
     causes = ("learning rate too high", "no warm-up", "batch too small for this rate")
     sure = 0.9 if unstable or worse else 0.6

@@ -41,12 +41,13 @@ TREE = (
     Branch("Is the loss the right one?", (loop.probabilities, loop.unshifted, loop.future, loop.bad_start)),
     Branch(
         "Is the network in good health?",
-        (curve.saturated_units, numbers.vanishing, numbers.exploding),
+        (curve.saturated_units, numbers.vanishing),
     ),
     Branch(
         "Does the loss fall as it should?",
         (
             curve.rate_too_high,
+            numbers.exploding,  # what a rate that is too high leads to as well
             numbers.frozen_weights,
             curve.rate_too_low,
             loop.labels_tell_nothing,

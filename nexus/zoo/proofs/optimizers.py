@@ -74,21 +74,21 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         optimizer.train()
         return optimizer
 
-    free = {"lr": 1e-2, "betas": (0.9, 0.99), "weight_decay": 0.1, "warmup_steps": 20}
-    lamb = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-12, "weight_decay": 0.1}
-    soap = {"lr": 3e-3, "betas": (0.95, 0.9), "weight_decay": 0.01}
+    free: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.99), "weight_decay": 0.1, "warmup_steps": 20}
+    lamb: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-12, "weight_decay": 0.1}
+    soap: dict[str, Any] = {"lr": 3e-3, "betas": (0.95, 0.9), "weight_decay": 0.01}
     pairs: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
         "Lion": (lambda w: Lion(w, 1e-3, weight_decay=0.1), lambda w: p.Lion(w, 1e-3, (0.9, 0.99), weight_decay=0.1)),
         "LAMB": (
-            lambda w: Lamb(w, **lamb, bias_correction=False),  # type: ignore[arg-type]
+            lambda w: Lamb(w, **lamb, bias_correction=False),
             lambda w: p.Lamb(w, **lamb, weight_decouple=False, adam_debias=True),
         ),
         "Schedule-Free": (
-            lambda w: ScheduleFreeAdamW(w, **free),  # type: ignore[arg-type]
+            lambda w: ScheduleFreeAdamW(w, **free),
             lambda w: training(schedulefree.AdamWScheduleFree(w, **free, foreach=False)),
         ),
         "SOAP": (
-            lambda w: SOAP(w, **soap, factor_beta=0.8, every=5),  # type: ignore[arg-type]
+            lambda w: SOAP(w, **soap, factor_beta=0.8, every=5),
             lambda w: p.SOAP(w, **soap, shampoo_beta=0.8, precondition_frequency=5, correct_bias=True),
         ),
     }
