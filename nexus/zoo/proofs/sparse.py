@@ -49,7 +49,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     )
 
     ours = drawn(SparseAttention(16, 4, Window(4, 4) | Global(2), block=5), seed, dtype=torch.float32)
-    ours.o_proj = torch.nn.Identity()  # the oracle ends before it
+    ours.register_module("o_proj", torch.nn.Identity())  # the oracle ends before it
     x = noise(seed, 2, 32, 16, dtype=torch.float32)
     theirs = longformer.LongformerSelfAttention(
         longformer.LongformerConfig(hidden_size=16, num_attention_heads=4, attention_window=[8], attention_probs_dropout_prob=0.0), 0
