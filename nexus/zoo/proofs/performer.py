@@ -16,6 +16,7 @@ MUTATIONS = (
     Mutation("scale forgotten", "x = x * x.shape[-1] ** -0.25", "pass"),
     Mutation("scale of one side only", "x.shape[-1] ** -0.25", "x.shape[-1] ** -0.5"),
     Mutation("mean over features forgotten", "exponent.exp() * projection.shape[0] ** -0.5", "exponent.exp()"),
+    Mutation("directions lean to one side", "(q * r.diagonal().sign()).mT", "q.mT"),
     Mutation("eps forgotten", "F.relu(k @ self.projection.mT) + self.eps", "F.relu(k @ self.projection.mT)"),
     Mutation("directions all of one length", "torch.cat(blocks)", "torch.cat([b / b.norm(dim=-1, keepdim=True) for b in blocks])"),
 )  # fmt: skip
