@@ -35,7 +35,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     from nexus.layers.attention import performer
 
     torch.manual_seed(seed)
-    theirs = oracle("torch_geometric.nn.attention").PerformerAttention(16, 4, head_channels=4).double()
+    theirs = oracle("torch_geometric.nn.attention").PerformerAttention(16, 4, head_channels=4, qkv_bias=True).double()
     projection = theirs.fast_attn.projection_matrix
     ours = drawn(performer.PerformerAttention(16, 4, n_features=len(projection), kernel="relu"), seed)
     ours.projection.copy_(projection)
