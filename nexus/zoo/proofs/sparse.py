@@ -21,7 +21,7 @@ MUTATIONS = (
     Mutation("summary at the start of a stretch", "self.stride >= self.stride - self.summary", "self.stride < self.summary", PATTERNS),
     Mutation("a block of the window missed", "max(0, row * block - self.before) // block", "max(0, row * block - self.before + block - 1) // block", PATTERNS),
     Mutation("rows not put back in order", "[:, :, order].flatten(2, 3)", ".flatten(2, 3)"),
-    Mutation("padding is seen", " & (key < length).unsqueeze(-2)", ""),
+    Mutation("padding is seen", "seen = seen & (key < length).unsqueeze(-2)", "pass"),
     Mutation("causal mask inverted", "query.unsqueeze(-1) >= key.unsqueeze(-2)", "query.unsqueeze(-1) <= key.unsqueeze(-2)"),
 )  # fmt: skip
 

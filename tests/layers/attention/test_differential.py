@@ -23,7 +23,7 @@ def test_equal_maps_cancel_when_lambda_is_one():
         layer.lambdas.zero_()
         layer.lambdas[:2, 0] = torch.tensor([math.log(1.5), 1.0])
     layer.lambda_init = 0.5
-    assert math.isclose(float(layer.factor()), 1.0)  # 1.5 - 1 + 0.5
+    assert math.isclose(layer.factor().item(), 1.0)  # 1.5 - 1 + 0.5
     x = torch.randn(1, 7, 16, dtype=torch.float64)
     assert layer(x).abs().max() < 1e-9
 
