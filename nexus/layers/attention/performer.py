@@ -58,7 +58,8 @@ class PerformerAttention(LinearAttention):
     @torch.no_grad()
     def redraw(self, generator: torch.Generator | None = None) -> None:
         """New directions, as the paper does every thousand steps or so."""
-        self.projection.copy_(orthogonal_directions(*self.projection.shape, generator))
+        n_features, dim = self.projection.shape
+        self.projection.copy_(orthogonal_directions(n_features, dim, generator))
 
 
 def softmax_features(x: Tensor, projection: Tensor, per_row: bool) -> Tensor:
