@@ -63,7 +63,9 @@ class _Flash(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return *flash_backward(grads[0], *ctx.saved_tensors, ctx.causal, ctx.block), None, None, None
+        q, k, v, mask, out, log_sum = ctx.saved_tensors
+        found = flash_backward(grads[0], q, k, v, mask, out, log_sum, ctx.causal, ctx.block)
+        return *found, None, None, None
 
 
 def flash_forward(

@@ -58,7 +58,8 @@ class PerformerAttention(LinearAttention):
     @torch.no_grad()
     def redraw(self, generator: torch.Generator | None = None) -> None:
         """New directions, as the paper does every thousand steps or so."""
-        self.projection.copy_(orthogonal_directions(*self.projection.shape, generator))
+        n_features, dim = self.projection.shape
+        self.projection.copy_(orthogonal_directions(n_features, dim, generator))
 
 
 def softmax_features(x: Tensor, projection: Tensor, per_row: bool) -> Tensor:
@@ -79,7 +80,9 @@ def orthogonal_directions(n_features: int, dim: int, generator: torch.Generator 
     blocks = []
     for start in range(0, n_features, dim):
         square = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
-        rows = torch.linalg.qr(square).Q.mT[: n_features - start]
+        q, r = torch.linalg.qr(square)
+        # QR's own signs lean to one side; with R's diagonal made positive Q is uniform, and the estimate unbiased.
+        rows = (q * r.diagonal().sign()).mT[: n_features - start]
         lengths = torch.randn(len(rows), dim, generator=generator, dtype=torch.float64).norm(dim=-1, keepdim=True)
         blocks.append(rows * lengths)
     return torch.cat(blocks).to(torch.get_default_dtype())

@@ -55,9 +55,8 @@ def sparse_attention(
         rows, columns = rows.to(q.device), columns.to(q.device)
         keys, values = (t[:, :, columns].flatten(3, 4) for t in (k, v))  # (B, H, R, n block, D)
         query, key = (_positions(t, block) for t in (rows[:, None], columns))
-        seen = pattern.seen(query.unsqueeze(-1), key.unsqueeze(-2)) & (key < length).unsqueeze(
-            -2
-        )  # (R, block, n block)
+        seen = pattern.seen(query.unsqueeze(-1), key.unsqueeze(-2))  # (R, block, n block)
+        seen = seen & (key < length).unsqueeze(-2)
         if causal:
             seen &= query.unsqueeze(-1) >= key.unsqueeze(-2)
         if mask is not None:

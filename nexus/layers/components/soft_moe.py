@@ -29,7 +29,7 @@ class SoftMoE(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, T, E, S) match of tokens ``x`` (B, T, d_model) and slots."""
-        phi = self.phi
+        phi: Tensor = self.phi
         if self.scale is not None:
             x, phi = F.normalize(x, dim=-1), self.scale * F.normalize(phi, dim=-1)
         return torch.einsum("btd,esd->btes", x, phi)

@@ -42,7 +42,8 @@ class ShawEncoding(nn.Module):
         y = weights @ v
         if self.values is None:
             return y
-        index = self.index(*weights.shape[-2:], weights.device).expand_as(weights)
+        length, keys = weights.shape[-2:]
+        index = self.index(length, keys, weights.device).expand_as(weights)
         by_distance = weights.new_zeros(*weights.shape[:-1], len(self.values)).scatter_add(-1, index, weights)
         return y + by_distance @ self.values
 

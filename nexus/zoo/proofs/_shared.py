@@ -64,17 +64,17 @@ def compare(
     if not leaves or ours.shape != theirs.shape:
         return
     weighting = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    found = [
-        torch.autograd.grad(
-            (out * weighting.to(out)).sum(), list(leaves.values()), retain_graph=True, allow_unused=True
-        )
-        if out.requires_grad
-        else [None] * len(leaves)
-        for out in (ours, theirs)
-    ]
-    for name, leaf, one, other in zip(leaves, leaves.values(), *found, strict=True):
-        one, other = (torch.zeros_like(leaf) if g is None else g for g in (one, other))
+    found = [_gradients(out, weighting, list(leaves.values())) for out in (ours, theirs)]
+    for name, one, other in zip(leaves, *found, strict=True):
         yield Comparison(f"gradient of {name} ({what})", one, other)
+
+
+def _gradients(out: Tensor, weighting: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """Of the weighted sum of ``out``; zeros where none arrives."""
+    if not out.requires_grad:
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    found = torch.autograd.grad((out * weighting.to(out)).sum(), leaves, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
 
 
 def parameters(module: nn.Module) -> dict[str, Tensor]:

@@ -48,12 +48,12 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     paper = torch.tensor(depth_scale(3, 24))  # figure 2, by hand: (3^4 24)^(1/16) = 1.605253
     yield Comparison("factors of the paper's encoder", paper, torch.tensor([0.81 * 1.605253, 0.87 / 1.605253]))
 
-    ours = DeepNorm(8, float(golden["alpha"])).double()
-    ours.load_state_dict({"weight": golden["weight"], "bias": golden["bias"]})
+    layer = DeepNorm(8, float(golden["alpha"])).double()
+    layer.load_state_dict({"weight": golden["weight"], "bias": golden["bias"]})
     x, y = (golden[name].requires_grad_() for name in ("x", "y"))
-    out = ours(x, y)
+    out = layer(x, y)
     yield Comparison("joined", out, golden["out"])
-    leaves = {"x": x, "y": y, "weight": ours.weight, "bias": ours.bias}
+    leaves = {"x": x, "y": y, "weight": layer.weight, "bias": layer.bias}
     found = torch.autograd.grad((out * golden["weighting"]).sum(), list(leaves.values()), allow_unused=True)
     for name, leaf, gradient in zip(leaves, leaves.values(), found, strict=True):
         gradient = torch.zeros_like(leaf) if gradient is None else gradient

@@ -49,7 +49,7 @@ def _one_by_one(ours: nn.Module, x: Tensor, count: int) -> Tensor:
     out = [torch.zeros(8, dtype=x.dtype) for _ in x]
     shares = torch.stack([(router @ token).exp() / (router @ token).exp().sum() for token in x])
     for expert in range(len(router)):
-        ranked = sorted(range(len(x)), key=lambda t: -float(shares[t, expert]))
+        ranked = sorted(range(len(x)), key=lambda t: -shares[t, expert].item())
         for t in ranked[:count]:
             hidden = up[expert] @ x[t]
             hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))

@@ -37,6 +37,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     biased = F.scaled_dot_product_attention(q, k, v, attn_mask=NoPE()(9, 9))
     yield Comparison("no bias", biased, plain)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))
-    moved = F.scaled_dot_product_attention(*(t[:, :, order] for t in (q, k, v)), attn_mask=NoPE()(9, 9))
+    a, b, c = (t[:, :, order] for t in (q, k, v))
+    moved = F.scaled_dot_product_attention(a, b, c, attn_mask=NoPE()(9, 9))
     yield Comparison("moves with its tokens", moved, plain[:, :, order])
     yield Comparison("theorem 1", recover_positions(64), torch.arange(1.0, 65))

@@ -16,6 +16,7 @@ MUTATIONS = (
     Mutation("scale forgotten", "x = x * x.shape[-1] ** -0.25", "pass"),
     Mutation("scale of one side only", "x.shape[-1] ** -0.25", "x.shape[-1] ** -0.5"),
     Mutation("mean over features forgotten", "exponent.exp() * projection.shape[0] ** -0.5", "exponent.exp()"),
+    Mutation("directions lean to one side", "(q * r.diagonal().sign()).mT", "q.mT"),
     Mutation("eps forgotten", "F.relu(k @ self.projection.mT) + self.eps", "F.relu(k @ self.projection.mT)"),
     Mutation("directions all of one length", "torch.cat(blocks)", "torch.cat([b / b.norm(dim=-1, keepdim=True) for b in blocks])"),
 )  # fmt: skip
@@ -34,7 +35,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     from nexus.layers.attention import performer
 
     torch.manual_seed(seed)
-    theirs = oracle("torch_geometric.nn.attention").PerformerAttention(16, 4, head_channels=4).double()
+    theirs = oracle("torch_geometric.nn.attention").PerformerAttention(16, 4, head_channels=4, qkv_bias=True).double()
     projection = theirs.fast_attn.projection_matrix
     ours = drawn(performer.PerformerAttention(16, 4, n_features=len(projection), kernel="relu"), seed)
     ours.projection.copy_(projection)

@@ -81,7 +81,7 @@ def settings() -> Iterator[tuple[str, Any, dict[str, Any], int]]:
     llama3["original_max_position_embeddings"] = 64
     yield "Llama 3", scale.Llama3Scaling(8.0, 64), llama3, 300
     rows = tuple(1 + 0.1 * i for i in range(8)), tuple(1 + 0.7 * i for i in range(8))
-    longrope = {"rope_type": "longrope", "short_factor": list(rows[0]), "long_factor": list(rows[1])}
+    longrope: dict[str, Any] = {"rope_type": "longrope", "short_factor": list(rows[0]), "long_factor": list(rows[1])}
     longrope |= {"factor": 4.0, "original_max_position_embeddings": 64}
     yield "LongRoPE, short", scale.LongRoPEScaling(*rows, 64, 4.0), longrope, 50
     yield "LongRoPE, long", scale.LongRoPEScaling(*rows, 64, 4.0), longrope, 300

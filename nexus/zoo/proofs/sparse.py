@@ -21,7 +21,7 @@ MUTATIONS = (
     Mutation("summary at the start of a stretch", "self.stride >= self.stride - self.summary", "self.stride < self.summary", PATTERNS),
     Mutation("a block of the window missed", "max(0, row * block - self.before) // block", "max(0, row * block - self.before + block - 1) // block", PATTERNS),
     Mutation("rows not put back in order", "[:, :, order].flatten(2, 3)", ".flatten(2, 3)"),
-    Mutation("padding is seen", " & (key < length).unsqueeze(-2)", ""),
+    Mutation("padding is seen", "seen = seen & (key < length).unsqueeze(-2)", "pass"),
     Mutation("causal mask inverted", "query.unsqueeze(-1) >= key.unsqueeze(-2)", "query.unsqueeze(-1) <= key.unsqueeze(-2)"),
 )  # fmt: skip
 
@@ -49,7 +49,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     )
 
     ours = drawn(SparseAttention(16, 4, Window(4, 4) | Global(2), block=5), seed, dtype=torch.float32)
-    ours.o_proj = torch.nn.Identity()  # the oracle ends before it
+    ours.register_module("o_proj", torch.nn.Identity())  # the oracle ends before it
     x = noise(seed, 2, 32, 16, dtype=torch.float32)
     theirs = longformer.LongformerSelfAttention(
         longformer.LongformerConfig(hidden_size=16, num_attention_heads=4, attention_window=[8], attention_probs_dropout_prob=0.0), 0

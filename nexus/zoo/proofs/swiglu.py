@@ -51,11 +51,17 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         act = "gelu" if name == "gelu" else "gelu_new"
         block = t5.T5DenseGatedActDense(t5.T5Config(d_model=8, d_ff=12, dense_act_fn=act, dropout_rate=0.0)).double()
         yield from compare(family(x), run(block, weights, x), {**parameters(family), "x": x}, f"{name}, T5")
-    for name, act in {"silu": nn.SiLU(), "relu": nn.ReLU(), "sigmoid": nn.Sigmoid(), "identity": nn.Identity()}.items():
+    for name, gate_fn in {
+        "silu": nn.SiLU(),
+        "relu": nn.ReLU(),
+        "sigmoid": nn.Sigmoid(),
+        "identity": nn.Identity(),
+    }.items():
         family = drawn(GatedFeedForward(8, 12, name), seed)
         gate, up = family.gate_up_proj.weight.chunk(2)
         weights = {"proj.weight": torch.cat((up, gate)), "proj.bias": torch.zeros(24).double()}
         y = nn.functional.linear(
-            run(oracle("x_transformers.x_transformers").GLU(8, 12, act).double(), weights, x), family.down_proj.weight
+            run(oracle("x_transformers.x_transformers").GLU(8, 12, gate_fn).double(), weights, x),
+            family.down_proj.weight,
         )
         yield from compare(family(x), y, {**parameters(family), "x": x}, f"{name}, x-transformers")

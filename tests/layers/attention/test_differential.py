@@ -1,5 +1,7 @@
 """Differential attention: the proof, weights that cancel, and causality."""
 
+import math
+
 import pytest
 import torch
 
@@ -19,9 +21,11 @@ def test_equal_maps_cancel_when_lambda_is_one():
         for part in (q, k):
             part[8:] = part[:8]  # both maps alike
         layer.lambdas.zero_()
-    layer.lambda_init = 1.0 + 1e-12  # the factor is exp(0) - exp(0) + this
+        layer.lambdas[:2, 0] = torch.tensor([math.log(1.5), 1.0], dtype=torch.float64)
+    layer.lambda_init = 0.5
+    assert math.isclose(layer.factor().item(), 1.0, abs_tol=1e-12)  # 1.5 - 1 + 0.5
     x = torch.randn(1, 7, 16, dtype=torch.float64)
-    assert layer(x).abs().max() < 1e-5
+    assert layer(x).abs().max() < 1e-9
 
 
 def test_the_future_does_not_matter():

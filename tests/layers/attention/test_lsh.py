@@ -38,7 +38,7 @@ def test_the_papers_rule_stays_in_the_bucket():
 def test_near_vectors_share_buckets_more_often_than_far_ones():
     layer = LSHAttention(16, 1, n_buckets=16, n_rounds=64, chunk=4)
     x = torch.randn(1, 1, 200, 16)
-    near = x + 0.1 * torch.randn_like(x)
+    near = x + 0.05 * torch.randn_like(x)
     rotations = layer.draw(torch.Generator().manual_seed(0))
     one, other = hash_vectors(x, rotations), hash_vectors(near, rotations)
     assert (one == other).float().mean() > 0.8

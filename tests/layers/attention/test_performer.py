@@ -16,7 +16,7 @@ def test_the_proof_holds():
 
 
 def test_the_error_falls_with_the_root_of_the_number_of_features():
-    q, k = torch.randn(48, 8, dtype=torch.float64), torch.randn(48, 8, dtype=torch.float64)
+    q, k = 0.25 * torch.randn(2, 48, 8, dtype=torch.float64)  # longer ones need far more draws for a steady slope
     kernel = (q @ k.mT / 8**0.5).exp()
     sizes, errors = [64, 256, 1024, 4096], []
     for m in sizes:

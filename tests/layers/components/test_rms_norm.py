@@ -23,13 +23,15 @@ def test_the_offset_is_on_every_path(length):
         close(norm(x), expected.detach())
 
 
-def test_bfloat16_is_no_worse_than_torchs():
+@torch.no_grad()
+def test_bfloat16_is_no_worse_than_torchs_without_gradients_and_close_to_it_with():
     x = torch.randn(64, 256)
-    exact = RMSNorm(256)(x)
-    half = x.bfloat16()
-    ours = (RMSNorm(256).bfloat16()(half).float() - exact).abs()
-    theirs = (nn.RMSNorm(256, eps=1e-6).bfloat16()(half).float() - exact).abs()
-    assert ours.mean() <= 1.1 * theirs.mean()
+    exact, half = RMSNorm(256)(x), x.bfloat16()
+    theirs = (nn.RMSNorm(256, eps=1e-6).bfloat16()(half).float() - exact).abs().mean()
+    ours = RMSNorm(256).bfloat16()
+    assert (ours(half).float() - exact).abs().mean() <= 1.1 * theirs
+    with torch.enable_grad():  # in training the scale is rounded too, which saves a pass over the input in float32
+        assert (ours(half).float() - exact).abs().mean() <= 2.5 * theirs
 
 
 def test_gradcheck():

@@ -28,5 +28,7 @@ def test_products_depend_on_the_distance_only_and_not_on_the_centre():
 def test_far_keys_fade():
     xpos = XPos(32, scale_base=32)
     draws = torch.randn(200, 32, dtype=torch.float64)
-    sizes = torch.stack([products(xpos, draw, draw, 120)[119].abs() for draw in draws]).mean(0)
-    assert sizes[119] > 4 * sizes[59] > 4 * sizes[0]
+    plain = XPos(32, scale_base=1e9)  # fades by nothing: RoPE
+    sizes, others = (torch.stack([products(x, d, d, 120)[119].abs() for d in draws]).mean(0) for x in (xpos, plain))
+    assert sizes[119] > sizes[59] > sizes[0]
+    assert sizes[0] < 0.7 * others[0]
