@@ -42,7 +42,7 @@ def neighbour_sum(x: Tensor, graph: Graph, weight: Tensor | None = None) -> Tens
     Returns:
         (n_nodes, D).
     """
-    return _NeighbourSum.apply(x, weight, graph)  # type: ignore[no-any-return]
+    return _NeighbourSum.apply(x, weight, graph)
 
 
 def _weighted_bags(x: Tensor, graph: Graph, weight: Tensor | None) -> Tensor:
@@ -97,7 +97,7 @@ def edge_dot(q: Tensor, k: Tensor, graph: Graph, n_heads: int) -> Tensor:
     Returns:
         (E, n_heads).
     """
-    return _EdgeDot.apply(q, k, graph, n_heads)  # type: ignore[no-any-return]
+    return _EdgeDot.apply(q, k, graph, n_heads)
 
 
 def _edge_dot(q: Tensor, k: Tensor, graph: Graph, n_heads: int) -> Tensor:
@@ -130,7 +130,7 @@ class _EdgeDot(torch.autograd.Function):
 
 def edge_sum(values: Tensor, graph: Graph) -> Tensor:
     """Sum (N, D) of the values (E, D) of the edges that end in each node."""
-    return _EdgeSum.apply(values, graph)  # type: ignore[no-any-return]
+    return _EdgeSum.apply(values, graph)
 
 
 def sum_of_edges(values: Tensor, graph: Graph) -> Tensor:
@@ -162,7 +162,7 @@ class _EdgeSum(torch.autograd.Function):
 
 def edge_softmax(scores: Tensor, graph: Graph) -> Tensor:
     """Softmax of the scores (E, H) over the edges that end in one node, each head for itself."""
-    return _EdgeSoftmax.apply(scores, graph)  # type: ignore[no-any-return]
+    return _EdgeSoftmax.apply(scores, graph)
 
 
 def edge_max(values: Tensor, graph: Graph) -> Tensor:
@@ -211,7 +211,7 @@ def neighbour_max(x: Tensor, graph: Graph) -> Tensor:
     Where several sources share the largest entry, the gradient goes to one of them.
     """
     if torch.is_grad_enabled() and x.requires_grad:
-        return _NeighbourMax.apply(x, graph)  # type: ignore[no-any-return]
+        return _NeighbourMax.apply(x, graph)
     return _largest(x.detach(), graph)[0]
 
 
