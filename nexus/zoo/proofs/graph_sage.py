@@ -33,14 +33,14 @@ MUTATIONS = (
     ),
     Mutation(
         "maximum of nothing is not 0",
-        "return out.masked_fill((graph.degree == 0)[:, None], 0), edge",
-        "return out - (graph.degree == 0).to(out)[:, None], edge",
+        "return out.masked_fill((graph.degree == 0)[:, None], 0)",
+        "return out - (graph.degree == 0).to(out)[:, None]",
         KERNELS,
     ),
     Mutation(
-        "gradient of the maximum also to nodes that have none",
-        "source.clamp(min=0), grad.masked_fill(~found, 0)",
-        "source.clamp(min=0), grad",
+        "edges that share the maximum get its whole gradient each",
+        "share = grads[0] / sum_of_edges(largest, graph).clamp_(min=1)",
+        "share = grads[0]",
         KERNELS,
     ),
     Mutation(

@@ -45,8 +45,8 @@ MUTATIONS = (
     Mutation("temperature divides", "messages * temperature", "messages / temperature", KERNELS),
     Mutation(
         "empty neighbourhood is not 0",
-        "out.masked_fill((graph.degree == 0)[:, None], 0), edge",
-        "out.masked_fill((graph.degree == 0)[:, None], -1), edge",
+        "out.masked_fill((graph.degree == 0)[:, None], 0)",
+        "out.masked_fill((graph.degree == 0)[:, None], -1)",
         KERNELS,
     ),
     Mutation(
