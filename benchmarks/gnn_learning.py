@@ -196,7 +196,15 @@ def depth(seed: int, steps: int = 300) -> dict[str, float]:
         train, test = relay(length, 64, seed), relay(length, 200, seed + 100)
         torch.manual_seed(seed)
         model = AdaptiveMessagePassing(
-            {"d_in": 3, "d_model": 16, "d_out": 2, "n_layers": 10, "depth_mean": 3.0, "prior_weight": 1e-3}
+            {
+                "d_in": 3,
+                "d_model": 16,
+                "d_out": 2,
+                "n_layers": 10,
+                "depth_mean": 3.0,
+                "depth_scale": 4.0,
+                "prior_weight": 1e-3,
+            }
         )
 
         def loss(_: int, model: AdaptiveMessagePassing = model, train: Any = train) -> Tensor:

@@ -42,7 +42,7 @@ def neighbour_sum(x: Tensor, graph: Graph, weight: Tensor | None = None) -> Tens
     Returns:
         (n_nodes, D).
     """
-    return _NeighbourSum.apply(x, weight, graph)  # type: ignore[no-any-return]
+    return _NeighbourSum.apply(x, weight, graph)
 
 
 def _weighted_bags(x: Tensor, graph: Graph, weight: Tensor | None) -> Tensor:
@@ -97,7 +97,7 @@ def edge_dot(q: Tensor, k: Tensor, graph: Graph, n_heads: int) -> Tensor:
     Returns:
         (E, n_heads).
     """
-    return _EdgeDot.apply(q, k, graph, n_heads)  # type: ignore[no-any-return]
+    return _EdgeDot.apply(q, k, graph, n_heads)
 
 
 def _edge_dot(q: Tensor, k: Tensor, graph: Graph, n_heads: int) -> Tensor:
@@ -130,7 +130,7 @@ class _EdgeDot(torch.autograd.Function):
 
 def edge_sum(values: Tensor, graph: Graph) -> Tensor:
     """Sum (N, D) of the values (E, D) of the edges that end in each node."""
-    return _EdgeSum.apply(values, graph)  # type: ignore[no-any-return]
+    return _EdgeSum.apply(values, graph)
 
 
 def sum_of_edges(values: Tensor, graph: Graph) -> Tensor:
@@ -162,7 +162,7 @@ class _EdgeSum(torch.autograd.Function):
 
 def edge_softmax(scores: Tensor, graph: Graph) -> Tensor:
     """Softmax of the scores (E, H) over the edges that end in one node, each head for itself."""
-    return _EdgeSoftmax.apply(scores, graph)  # type: ignore[no-any-return]
+    return _EdgeSoftmax.apply(scores, graph)
 
 
 def edge_max(values: Tensor, graph: Graph) -> Tensor:
@@ -208,52 +208,44 @@ def neighbour_mean(x: Tensor, graph: Graph) -> Tensor:
 def neighbour_max(x: Tensor, graph: Graph) -> Tensor:
     """Largest entry of the sources' rows, channel by channel; 0 for a node without edges.
 
-    Where several sources share the largest entry, the gradient goes to one of them.
+    Edges that share the largest entry share its gradient equally.
     """
-    if torch.is_grad_enabled() and x.requires_grad:
-        return _NeighbourMax.apply(x, graph)  # type: ignore[no-any-return]
-    return _largest(x.detach(), graph)[0]
+    return _NeighbourMax.apply(x, graph)
 
 
 class _NeighbourMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, graph: Graph) -> Tensor:
-        out, source = max_and_source(x, graph)
-        ctx.sources = graph.n_sources
-        ctx.save_for_backward(source)
+        out = _largest(x, graph)
+        ctx.graph = graph
+        ctx.save_for_backward(x, out)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (source,), grad = ctx.saved_tensors, grads[0]
-        found = source >= 0
-        dx = grad.new_zeros(ctx.sources, grad.shape[1])
-        return dx.scatter_add_(0, source.clamp(min=0), grad.masked_fill(~found, 0)), None
+        (x, out), graph = ctx.saved_tensors, ctx.graph
+        # finding the largest entries again by comparing costs less than keeping where they were
+        largest = x.new_empty(graph.n_edges, x.shape[1])
+        for part in chunks(graph.n_edges, x.shape[1]):
+            largest[part] = x.index_select(0, graph.src[part]) == out.index_select(0, graph.dst[part])
+        share = grads[0] / sum_of_edges(largest, graph).clamp_(min=1)
+        for part in chunks(graph.n_edges, x.shape[1]):
+            largest[part].mul_(share.index_select(0, graph.dst[part]))
+        return sum_of_out_edges(largest, graph), None
 
 
-def max_and_source(x: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
-    """Largest entries (N, D), and the source that each comes from; 0 and -1 for a node without edges."""
-    with torch.enable_grad():  # where the largest entries are is told only if they could get a gradient
-        out, edge = _largest(x.detach().requires_grad_(), graph)
+def _largest(x: Tensor, graph: Graph) -> Tensor:
+    """:func:`neighbour_max` without gradients."""
     if not graph.n_edges:
-        return out, edge
-    source = graph.src[edge.detach().clamp(max=graph.n_edges - 1)]
-    return out.detach(), source.masked_fill((graph.degree == 0)[:, None], -1)
-
-
-def _largest(x: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
-    """Largest entries (N, D), 0 without edges, and the edge that each comes from (empty if x wants no gradient)."""
-    if not graph.n_edges:
-        empty = x.new_zeros(graph.n_nodes, x.shape[1])
-        return empty, empty.long() - 1
+        return x.new_zeros(graph.n_nodes, x.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its compressed rows beta, once a process
         ones = torch.ones(graph.n_edges, dtype=x.dtype, device=x.device)
         size = (graph.n_nodes, graph.n_sources)
         rows = torch.sparse_csr_tensor(graph.ptr, graph.src, ones, size, check_invariants=False)
-        out, edge = torch.ops.aten._sparse_mm_reduce_impl(rows, x, "amax")
-    return out.masked_fill((graph.degree == 0)[:, None], 0), edge
+        out: Tensor = torch.ops.aten._sparse_mm_reduce_impl(rows, x, "amax")[0]
+    return out.masked_fill((graph.degree == 0)[:, None], 0)
 
 
 def neighbour_softmax(x: Tensor, graph: Graph, temperature: Tensor | float = 1.0) -> Tensor:

@@ -34,7 +34,7 @@ def gatv2_scores(left: Tensor, right: Tensor, att: Tensor, edge: Tensor | None, 
     Returns:
         (E, H). No vector of an edge outlives its chunk; backward makes them again.
     """
-    return _Scores.apply(left, right, att, edge, graph, slope)  # type: ignore[no-any-return]
+    return _Scores.apply(left, right, att, edge, graph, slope)
 
 
 def _summed(left: Tensor, right: Tensor, edge: Tensor | None, graph: Graph, part: slice) -> Tensor:

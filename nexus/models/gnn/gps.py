@@ -40,7 +40,7 @@ def gine_sum(x: Tensor, attr: Tensor, weight: Tensor, bias: Tensor, graph: Graph
     Returns:
         (n_nodes, D).
     """
-    return _GINESum.apply(x, attr, weight, bias, graph)  # type: ignore[no-any-return]
+    return _GINESum.apply(x, attr, weight, bias, graph)
 
 
 def _message(x: Tensor, attr: Tensor, weight: Tensor, bias: Tensor, graph: Graph, part: slice) -> Tensor:

@@ -48,7 +48,7 @@ def gated_sum(gate_in: Tensor, gate_out: Tensor, value: Tensor, graph: Graph) ->
     Returns:
         (n_nodes, D). Messages live for a chunk of edges only; backward makes them again.
     """
-    return _GatedSum.apply(gate_in, gate_out, value, graph)  # type: ignore[no-any-return]
+    return _GatedSum.apply(gate_in, gate_out, value, graph)
 
 
 def _gate(gate_in: Tensor, gate_out: Tensor, graph: Graph, part: slice) -> Tensor:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from nexus.data.graph import Graph
 from nexus.zoo.proof import Comparison
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def load_oracle() -> None:
+    """Import torch_geometric; while it does, it scripts functions in a way that torch warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("torch_geometric.nn")
+        importlib.import_module("torch_geometric.transforms")
 
 
 def awkward_graph(seed: int, nodes: int = 14, edges: int = 40, edge_dim: int = 0) -> tuple[Tensor, Graph]:
@@ -28,7 +40,7 @@ def awkward_graph(seed: int, nodes: int = 14, edges: int = 40, edge_dim: int = 0
     return graph.edge_index, graph
 
 
-def randomised(module: nn.Module, seed: int) -> nn.Module:
+def randomised(module: M, seed: int) -> M:
     """The module in float64 with every parameter random: nothing may hide behind a zero or a one."""
     draw = torch.Generator().manual_seed(2000 + seed)
     module.double()

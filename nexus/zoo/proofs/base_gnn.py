@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._graphs import Pair, awkward_graph, compare, covers, features, linear, randomised, thirds
+from nexus.zoo.proofs._graphs import (
+    Pair,
+    awkward_graph,
+    compare,
+    covers,
+    features,
+    linear,
+    load_oracle,
+    randomised,
+    thirds,
+)
 
 ORACLE = ("torch_geometric", "torch")
 TOLERANCE = 1e-10
@@ -64,6 +74,7 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """One layer in every option, and a dense form of it."""
+    load_oracle()
     for options in ({}, {"edge_dim": 4}, {"concat": False, "edge_dim": 4}, {"gated": False}):
         yield from _layer(options, seed)
     yield from _dense(seed)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._graphs import Pair, awkward_graph, compare, covers, features, linear, randomised
+from nexus.zoo.proofs._graphs import Pair, awkward_graph, compare, covers, features, linear, load_oracle, randomised
 
 ORACLE = ("torch_geometric", "torch")
 TOLERANCE = 1e-10
@@ -69,6 +69,7 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """One layer in every option, and the static variant."""
+    load_oracle()
     for options in (
         {},
         {"edge_dim": 4},

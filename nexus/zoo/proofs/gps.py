@@ -12,7 +12,17 @@ from torch.nn import functional as F
 
 from nexus.data.graph import Graph
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._graphs import Pair, awkward_graph, compare, covers, features, linear, randomised, thirds
+from nexus.zoo.proofs._graphs import (
+    Pair,
+    awkward_graph,
+    compare,
+    covers,
+    features,
+    linear,
+    load_oracle,
+    randomised,
+    thirds,
+)
 
 ORACLE = ("torch_geometric", "torch")
 TOLERANCE = 1e-10
@@ -76,6 +86,7 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Layers with each local part, batched and alone, normed both ways; encodings; indifference to signs."""
+    load_oracle()
     yield from _layer("gine", "batch", True, seed)
     yield from _layer("gine", "layer", False, seed)
     yield from _layer("gated", "batch", True, seed)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from nexus.data.graph import Graph
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._graphs import Pair, awkward_graph, compare, covers, features, linear, randomised
+from nexus.zoo.proofs._graphs import Pair, awkward_graph, compare, covers, features, linear, load_oracle, randomised
 
 ORACLE = ("torch_geometric", "torch")
 TOLERANCE = 1e-10
@@ -33,14 +33,14 @@ MUTATIONS = (
     ),
     Mutation(
         "maximum of nothing is not 0",
-        "return out.masked_fill((graph.degree == 0)[:, None], 0), edge",
-        "return out - (graph.degree == 0).to(out)[:, None], edge",
+        "return out.masked_fill((graph.degree == 0)[:, None], 0)",
+        "return out - (graph.degree == 0).to(out)[:, None]",
         KERNELS,
     ),
     Mutation(
-        "gradient of the maximum also to nodes that have none",
-        "source.clamp(min=0), grad.masked_fill(~found, 0)",
-        "source.clamp(min=0), grad",
+        "edges that share the maximum get its whole gradient each",
+        "share = grads[0] / sum_of_edges(largest, graph).clamp_(min=1)",
+        "share = grads[0]",
         KERNELS,
     ),
     Mutation(
@@ -62,6 +62,7 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Every aggregator against SAGEConv or an explicit loop; sampling with all neighbours; the draws."""
+    load_oracle()
     for aggregator in ("mean", "sum", "max", "pool"):
         for width in (3, 9):  # narrower and wider than the input: the order of sum and map differs
             yield from _layer(aggregator, width, aggregator in ("mean", "pool"), seed)
@@ -107,8 +108,8 @@ def _explicit(aggregator: str, seed: int) -> Iterator[Comparison]:
             if aggregator == "gcn":
                 rows.append(ours.neighbour_proj(torch.cat((near, x[node : node + 1])).mean(0)))
                 continue
-            state = ours.lstm(near[None])[1][0][0, 0] if len(near) else x.new_zeros(5)
-            rows.append(ours.neighbour_proj(state) + ours.self_proj(x[node]))
+            state = ours.get_submodule("lstm")(near[None])[1][0][0, 0] if len(near) else x.new_zeros(5)
+            rows.append(ours.neighbour_proj(state) + ours.get_submodule("self_proj")(x[node]))
         return torch.stack(rows)
 
     pairs = [Pair("x", x, x), *(Pair(n, p, p) for n, p in ours.named_parameters())]

@@ -11,7 +11,17 @@ from torch.nn import functional as F
 
 from nexus.data.graph import Graph
 from nexus.zoo.proof import Comparison, Example, Mutation
-from nexus.zoo.proofs._graphs import Pair, awkward_graph, compare, covers, features, linear, randomised, thirds
+from nexus.zoo.proofs._graphs import (
+    Pair,
+    awkward_graph,
+    compare,
+    covers,
+    features,
+    linear,
+    load_oracle,
+    randomised,
+    thirds,
+)
 
 ORACLE = ("torch_geometric", "torch")
 TOLERANCE = 1e-10
@@ -35,8 +45,8 @@ MUTATIONS = (
     Mutation("temperature divides", "messages * temperature", "messages / temperature", KERNELS),
     Mutation(
         "empty neighbourhood is not 0",
-        "out.masked_fill((graph.degree == 0)[:, None], 0), edge",
-        "out.masked_fill((graph.degree == 0)[:, None], -1), edge",
+        "out.masked_fill((graph.degree == 0)[:, None], 0)",
+        "out.masked_fill((graph.degree == 0)[:, None], -1)",
         KERNELS,
     ),
     Mutation(
@@ -61,6 +71,7 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """The four aggregations, also without any edge; gated and recurrent rounds; depth; the network written out."""
+    load_oracle()
     for how in ("sum", "mean", "max", "softmax"):
         yield from _aggregation(how, seed)
     yield from _gated(seed)
@@ -111,6 +122,8 @@ def _gated(seed: int) -> Iterator[Comparison]:
 
     edges, graph = awkward_graph(seed)
     ours, theirs = randomised(MessagePassing(5), seed), ResGatedGraphConv(5, 5).double()
+    assert ours.gate_proj is not None
+    assert ours.self_proj is not None
     x = features(graph.n_nodes, 5, seed)
     pairs = [
         Pair("x", x, x),
@@ -130,7 +143,7 @@ def _recurrent(seed: int) -> Iterator[Comparison]:
 
     edges, graph = awkward_graph(seed)
     for how in ("sum", "mean", "max"):
-        ours = randomised(MessagePassing(5, "linear", how, "gru"), seed)  # type: ignore[arg-type]
+        ours = randomised(MessagePassing(5, "linear", how, "gru"), seed)
         theirs = GatedGraphConv(5, 1, aggr=how).double()
         turned = theirs.weight[0].detach().t().clone().requires_grad_()  # theirs multiplies from the other side
         x = features(graph.n_nodes, 5, seed)
@@ -144,7 +157,7 @@ def _recurrent(seed: int) -> Iterator[Comparison]:
             *linear("cell", ours.get_submodule("cell"), theirs.rnn),
         ]
         covers(ours, pairs)
-        yield from compare(f"recurrent, {how}", pairs, lambda ours=ours, x=x: ours(x, graph), run)
+        yield from compare(f"recurrent, {how}", pairs, partial(ours, x, graph), run)
 
 
 def _depth() -> Iterator[Comparison]:
@@ -184,13 +197,13 @@ def _network(seed: int) -> Iterator[Comparison]:
         q = ours.depth()[:used]
         for i in range(used):
             unit, passing = ours.rounds[i], torch.sigmoid(ours.filters[i](x))
-            a, b = unit.gate_proj(h).chunk(2, dim=-1)
-            value = unit.value_proj(h) * passing
+            a, b = unit.get_submodule("gate_proj")(h).chunk(2, dim=-1)
+            value = unit.get_submodule("value_proj")(h) * passing
             rows = [
                 sum((torch.sigmoid(a[t] + b[s]) * value[s] for s in graph.src[graph.dst == t].tolist()), 0 * value[0])
                 for t in range(graph.n_nodes)
             ]
-            h = F.relu(torch.stack(rows) + unit.self_proj(h))
+            h = F.relu(torch.stack(rows) + unit.get_submodule("self_proj")(h))
             total = total + q[i] / q.sum() * ours.readouts[i](h)
         return torch.as_tensor(total)
 

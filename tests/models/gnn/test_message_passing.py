@@ -14,13 +14,13 @@ from nexus.models.gnn.message_passing import AdaptiveMessagePassing, DepthDistri
 @pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (3.0, 0.6), (8.0, 4.0)])
 def test_the_depth_is_a_distribution_and_its_expectation_follows_the_mean(mean, scale):
     depth = DepthDistribution(12, mean, scale)
-    assert float(depth.scale) == pytest.approx(scale, abs=1e-3)
+    assert depth.scale.item() == pytest.approx(scale, abs=1e-3)
     q = depth().detach()
     assert float(q.sum()) == pytest.approx(1.0)
     assert (q > 0).all()
     draws = (torch.randn(200_000, generator=torch.Generator().manual_seed(0)) * scale + mean).abs().floor()
     kept = draws[draws < 12]
-    assert float(depth.expected()) == pytest.approx(float(kept.mean()) + 1, abs=0.03)
+    assert depth.expected().item() == pytest.approx(float(kept.mean()) + 1, abs=0.03)
 
 
 def test_rounds_beyond_the_quantile_are_not_run():
@@ -37,13 +37,13 @@ def test_the_penalty_pulls_towards_the_prior_and_is_zero_there():
     at_prior = AdaptiveMessagePassing(
         {"d_in": 2, "n_layers": 6, "depth_mean": 2.0, "depth_scale": 1.5, "prior_mean": 2.0, "prior_scale": 1.5}
     )
-    assert float(at_prior.depth_penalty()) == pytest.approx(0.0, abs=1e-6)
+    assert at_prior.depth_penalty().item() == pytest.approx(0.0, abs=1e-6)
     deeper = AdaptiveMessagePassing(
         {"d_in": 2, "n_layers": 6, "depth_mean": 4.0, "depth_scale": 1.5, "prior_mean": 1.0, "prior_scale": 1.5}
     )
     penalty = deeper.depth_penalty()
     penalty.backward()
-    assert float(penalty) > 0
+    assert penalty.item() > 0
     assert float(deeper.depth.mean.grad) > 0  # downhill is shallower
 
 
@@ -61,7 +61,7 @@ def test_gated_messages_are_only_added_up():
 def test_it_carries_a_bit_as_far_as_it_must():
     world, test = relay(3, 40, seed=0), relay(3, 80, seed=1)
     model = AdaptiveMessagePassing({"d_in": 3, "d_model": 16, "d_out": 2, "n_layers": 6, "depth_mean": 2.0})
-    before = float(model.depth.expected())
+    before = model.depth.expected().item()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(120):
         loss = F.cross_entropy(model(world.x, world.graph), world.y, ignore_index=-1) + model.depth_penalty()
@@ -71,4 +71,4 @@ def test_it_carries_a_bit_as_far_as_it_must():
     known = test.y >= 0
     right = (model(test.x, test.graph)[known].argmax(-1) == test.y[known]).double().mean()
     assert right == 1.0
-    assert float(model.depth.expected()) > before
+    assert model.depth.expected().item() > before
