@@ -84,7 +84,7 @@ def learns(model: Any, vocab_size: int = 97, steps: int = 30) -> None:
         loss = nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0], losses
     still = [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
     assert not still, still

@@ -39,8 +39,8 @@ def delta_recurrent(
 ) -> tuple[Tensor, Tensor]:
     """Token after token: the truth. ``q``, ``k`` (B, T, H, K), ``v`` (B, T, H, V), the others (B, T, H)."""
     outputs = []
-    for token in zip(*(t.unbind(1) for t in (q, k, v, log_decay, beta)), strict=True):
-        y, memory = delta_step(*token, memory)
+    for qt, kt, vt, a, b in zip(*(t.unbind(1) for t in (q, k, v, log_decay, beta)), strict=True):
+        y, memory = delta_step(qt, kt, vt, a, b, memory)
         outputs.append(y)
     return torch.stack(outputs, dim=1), memory
 

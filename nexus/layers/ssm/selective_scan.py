@@ -71,9 +71,9 @@ class _SelectiveScan(torch.autograd.Function):
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor]:
         x, dt, a, b, c, state = args
         y, starts = torch.empty_like(x, memory_format=torch.contiguous_format), [state]
-        for part, out in zip(_chunks(x, dt, b, c), y.split(CHUNK, dim=1), strict=True):
-            _, states = _states(*part[:3], a, starts[-1])
-            read = part[3].transpose(0, 1).unsqueeze(2) @ states
+        for (xs, dts, bs, cs), out in zip(_chunks(x, dt, b, c), y.split(CHUNK, dim=1), strict=True):
+            _, states = _states(xs, dts, bs, a, starts[-1])
+            read = cs.transpose(0, 1).unsqueeze(2) @ states
             out.copy_(read.squeeze(2).transpose(0, 1))
             starts.append(states[-1].clone())
         ctx.save_for_backward(x, dt, a, b, c, torch.stack(starts[:-1]))
@@ -88,7 +88,8 @@ class _SelectiveScan(torch.autograd.Function):
         da = torch.zeros_like(a.t())
         parts = [*_chunks(x, dt, b, c)]
         for part, dyt, start in zip(reversed(parts), reversed(dy.split(CHUNK, dim=1)), reversed(starts), strict=True):
-            *here, da_here, carried = _chunk_backward(*part, a, start, dyt.transpose(0, 1), carried)
+            xs, dts, bs, cs = part
+            *here, da_here, carried = _chunk_backward(xs, dts, bs, cs, a, start, dyt.transpose(0, 1), carried)
             da += da_here
             for gradient, into in zip(here, made, strict=True):
                 into.append(gradient.transpose(0, 1))

@@ -53,8 +53,8 @@ def mlstm_recurrent(
 ) -> tuple[Tensor, MatrixState]:
     """Token after token: the truth. ``q``, ``k``, ``v`` (B, T, H, ...), ``log_i``, ``log_f`` (B, T, H)."""
     outputs = []
-    for token in zip(*(t.unbind(1) for t in (q, k, v, log_i, log_f)), strict=True):
-        y, state = mlstm_step(*token, state, eps)
+    for qt, kt, vt, it, ft in zip(*(t.unbind(1) for t in (q, k, v, log_i, log_f)), strict=True):
+        y, state = mlstm_step(qt, kt, vt, it, ft, state, eps)
         outputs.append(y)
     return torch.stack(outputs, dim=1), state
 
@@ -71,8 +71,9 @@ def mlstm_chunked(
 ) -> tuple[Tensor, MatrixState]:
     """The same by matrix products inside chunks; with chunk = T the paper's parallel form (appendix A.3)."""
     outputs = []
-    for part in zip(*(t.split(chunk, dim=1) for t in (q, k, v, log_i, log_f)), strict=True):
-        y, state = _mlstm_chunk(*(t.transpose(1, 2) for t in part), state, eps)
+    by_head = (t.transpose(1, 2) for t in (q, k, v, log_i, log_f))
+    for qs, ks, vs, i, f in zip(*(t.split(chunk, dim=2) for t in by_head), strict=True):
+        y, state = _mlstm_chunk(qs, ks, vs, i, f, state, eps)
         outputs.append(y.transpose(1, 2))
     return torch.cat(outputs, dim=1), state
 

@@ -23,7 +23,10 @@ from nexus.models.hybrid._stack import HybridStack, Residual, Stateless
 
 @dataclass(frozen=True, kw_only=True)
 class NemotronHConfig(BaseConfig):
-    """Sizes; ``plan`` has one letter a block: 'M' Mamba-2, '*' attention, '-' feed-forward, 'E' experts."""
+    """Sizes; ``plan`` has one letter a block: 'M' Mamba-2, '*' attention, '-' feed-forward, 'E' experts.
+
+    ``dt_min`` bounds Mamba-2's step from below.
+    """
 
     vocab_size: int = 131_072
     d_model: int = 4_096
@@ -38,6 +41,7 @@ class NemotronHConfig(BaseConfig):
     d_state: int = 128
     d_conv: int = 4
     chunk_size: int = 64
+    dt_min: float = 1e-3
     n_experts: int = 8
     top_k: int = 2
     d_expert: int = 7_688
@@ -129,8 +133,9 @@ class NemotronH(HybridStack):
         c = self.config
         if kind == "M":
             return Mamba2(
-                c.d_model, c.ssm_heads, c.ssm_head_dim, c.d_state, c.ssm_groups, c.d_conv, c.chunk_size, eps=c.norm_eps
-            )
+                c.d_model, c.ssm_heads, c.ssm_head_dim, c.d_state, c.ssm_groups, c.d_conv, c.chunk_size,
+                eps=c.norm_eps, dt_min=c.dt_min,
+            )  # fmt: skip
         if kind == "*":
             return CachedAttention(c.d_model, c.n_heads, c.n_kv_heads, c.head_dim)
         return Stateless(SquaredReLUMLP(c.d_model, c.d_ff) if kind == "-" else SigmoidExperts(c))

@@ -103,9 +103,11 @@ class SharedBlock(nn.Module):
         both = self.norm(torch.cat((x, embedded), dim=-1))
         q, k, v = self.attention.project(both)
         if self.qkv_adapters:
+            adapters = self.qkv_adapters[use]
+            assert isinstance(adapters, nn.ModuleList)
             q, k, v = (
                 t + adapter(both).unflatten(-1, (-1, self.attention.head_dim)).transpose(1, 2)
-                for t, adapter in zip((q, k, v), self.qkv_adapters[use], strict=True)  # type: ignore[arg-type]
+                for t, adapter in zip((q, k, v), adapters, strict=True)
             )
         y, state = self.attention.attend(q, k, v, state)
         inner = self.ffn_norm(self.attention.o_proj(y))

@@ -92,6 +92,6 @@ def _gru_limit(x: Tensor) -> Iterator[Comparison]:
         candidate_bias, gate_bias = (t.clone() for t in layer.in_proj.bias.chunk(2))
         zero = torch.zeros_like(gate)
         # torch's z keeps the state, minGRU's writes it: the sign turns.
-        gru.weight_ih_l0.copy_(torch.cat((zero, -gate, small * candidate)))
-        gru.bias_ih_l0.copy_(torch.cat((zero[:, 0], -gate_bias, small * candidate_bias)))
+        gru.get_parameter("weight_ih_l0").copy_(torch.cat((zero, -gate, small * candidate)))
+        gru.get_parameter("bias_ih_l0").copy_(torch.cat((zero[:, 0], -gate_bias, small * candidate_bias)))
     yield Comparison("torch.nn.GRU without its recurrence", layer(x)[0] * small, gru(x)[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nexus.zoo.parity import Renaming, calm, compare_lm, randomise
+from nexus.zoo.parity import Renaming, compare_lm, randomise
 from nexus.zoo.proof import Comparison, Example, Mutation
 
 ORACLE = ("transformers", "torch")
@@ -36,6 +36,7 @@ MUTATIONS = (
     Mutation("balance not used for the choice", "(scores + self.balance).topk", "scores.topk"),
     Mutation("scale of the routed experts forgotten", "shares = self.routed_scale * shares / (", "shares = shares / ("),
     Mutation("shared expert forgotten", "len(self.experts_up)) + self.shared(x)", "len(self.experts_up)) + 0 * self.shared(x)"),
+    Mutation("bound of the step forgotten", "dt_min=c.dt_min", "dt_min=0.0"),
     Mutation("norm over all groups at once", "weight = self.weight.view(self.groups, -1)", "weight = self.weight.view(1, -1)", "nexus/layers/components/rms_norm.py"),
 )  # fmt: skip
 
@@ -56,7 +57,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     from nexus.models.hybrid.nemotron_h import NemotronH, NemotronHConfig
 
     torch.manual_seed(seed)
-    c = NemotronHConfig.tiny()
+    c = NemotronHConfig.tiny().replace(dt_min=0.05)  # large enough to show
     theirs = NemotronHForCausalLM(
         TheirConfig(
             vocab_size=c.vocab_size, hidden_size=c.d_model, layers_block_type=[KINDS[kind] for kind in c.plan],
@@ -64,14 +65,14 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
             head_dim=c.head_dim, mamba_num_heads=c.ssm_heads, mamba_head_dim=c.ssm_head_dim, n_groups=c.ssm_groups,
             ssm_state_size=c.d_state, chunk_size=16, n_routed_experts=c.n_experts, num_experts_per_tok=c.top_k,
             moe_intermediate_size=c.d_expert, moe_shared_expert_intermediate_size=c.d_shared,
-            routed_scaling_factor=c.routed_scale, layer_norm_epsilon=c.norm_eps, pad_token_id=None,
+            routed_scaling_factor=c.routed_scale, time_step_min=c.dt_min, layer_norm_epsilon=c.norm_eps, pad_token_id=None,
         )
     ).eval()  # fmt: skip
-    calm(theirs)
     randomise(theirs, seed, 0.05)
     ours: Any = NemotronH(c)
     balance = torch.tensor([0.4, -0.3, 0.0, 0.2])
     with torch.no_grad():
+        theirs.get_parameter("model.layers.0.mixer.dt_bias")[0] = -9.0  # its steps are below the bound
         for module in theirs.modules():
             if hasattr(module, "e_score_correction_bias"):
                 module.e_score_correction_bias.copy_(balance)

@@ -44,7 +44,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     yield from golden.compare(ours, ours(golden.inputs["x"])[0], NAMES)
 
     torch.manual_seed(seed)
-    layer = S5(4, 8, blocks=2, discretization=("zoh", "bilinear")[seed % 2]).double()  # type: ignore[arg-type]
+    layer = S5(4, 8, blocks=2, discretization=("zoh", "bilinear")[seed % 2]).double()
     randomise(layer, seed)
     u, rate = torch.randn(2, 9, 4, dtype=torch.float64), 1.5
     yield Comparison("half the states beside a loop over all", layer(u, rate=rate)[0], _loop(layer, u, rate))

@@ -28,7 +28,7 @@ MUTATIONS = (
     Mutation("one adapter for all uses", "turn, which = divmod(use, len(self.shared))", "turn, which = 0, use % len(self.shared)"),
     Mutation("scale of ordinary attention", "scale=(head_dim / 2) ** -0.5", "scale=head_dim**-0.5"),
     Mutation("shared block's output in the residual stream", "return x + y, state", "return inner + y, state"),
-    Mutation("adapters of the queries forgotten", "if self.qkv_adapters:\n            q, k, v = (\n                t + adapter(both)", "if self.qkv_adapters:\n            q, k, v = (\n                t + 0 * adapter(both)"),
+    Mutation("adapters of the queries forgotten", "t + adapter(both).unflatten", "t + 0 * adapter(both).unflatten"),
     Mutation("step size may be smaller than its bound", "dt_min=c.dt_min", "dt_min=0.2"),
     Mutation("SiLU in place of GELU", "F.gelu(gate) * up", "F.silu(gate) * up"),
 )  # fmt: skip
