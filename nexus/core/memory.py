@@ -320,7 +320,7 @@ class TitansMemory(NexusModule):
             y = self.near_norm(y)
         seen = state.seen + x.shape[1]
         anchor, weights = self._close(state.anchor, weights, seen, None if phase is None else phase + x.shape[1])
-        return y, surprise, MemoryState(anchor, weights, momentum, *cache, seen)
+        return y, surprise, MemoryState(anchor, weights, momentum, cache[0], cache[1], seen)
 
     def _weigh(self, near: Tensor, read: Tensor) -> Tensor:
         """Attention and memory in shares that the memory decides on; the paper leaves its non-linear gate open."""

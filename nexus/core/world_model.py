@@ -125,7 +125,9 @@ class WorldModel(NexusModule):
         )
         with torch.no_grad():
             for predictor in self.predictors:
-                predictor[2].weight.mul_(0.1)  # type: ignore[union-attr, operator]  # at first nearly nothing moves
+                last = list(predictor.children())[-1]
+                assert isinstance(last, nn.Linear)
+                last.weight.mul_(0.1)  # at first nearly nothing moves
 
     @torch.no_grad()
     def update_target(self) -> None:

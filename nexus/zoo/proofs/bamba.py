@@ -19,7 +19,7 @@ CORE = "nexus/core/state_space.py"
 
 MUTATIONS = (
     Mutation("norm before the mixer forgotten", "self._mix(self.mixer_norm(x), scene", "self._mix(x + 0 * self.mixer_norm(x), scene", CORE),
-    Mutation("residual of the mixer forgotten", "        x = x + y\n        return x + self.mlp", "        x = y\n        return x + self.mlp", CORE),
+    Mutation("residual of the mixer forgotten", "if last_only else x + y", "if last_only else y", CORE),
     Mutation("last norm forgotten", "return self.norm(x), after", "return x + 0 * self.norm(x), after", CORE),
     Mutation("positions start anew in the cache", "start = torch.zeros(1, dtype=torch.long, device=x.device) if state is None else state.next_position", "start = torch.zeros(1, dtype=torch.long, device=x.device)", CORE),
     Mutation("gate and up swapped", '("feed_forward.gate_proj", "feed_forward.up_proj")', '("feed_forward.up_proj", "feed_forward.gate_proj")', BRIDGE),
