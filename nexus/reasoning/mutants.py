@@ -206,6 +206,8 @@ def plan_shuffled(answer: Any, rng: random.Random) -> Any:
     if not any(a.name.startswith("pick up") for a in answer.given.actions):
         return None
     plan = list(answer.certificate["plan"])
+    if not plan:
+        return None
     names = [a.name for a in answer.given.actions]
     plan[rng.randrange(len(plan))] = rng.choice(names)
     if rng.random() < 0.5:

@@ -141,7 +141,7 @@ def test_generated_texts_are_understood(family):
 
 
 def test_texts_with_a_twist_are_refused():
-    for number in range(300):
+    for number in range(100):
         problem = stray(random.Random(number))
         with pytest.raises(NotUnderstood):
             parse(problem.text)

@@ -76,7 +76,9 @@ def sentences(text: str) -> list[list[Token]]:
             continue
         else:
             found[-1].append(token)
-            if token.text in _ENDS:
+            quoted = [t.text for t in found[-1]].count('"') % 2 == 1
+            closes = token.text == '"' and not quoted and found[-1][-2:-1] and found[-1][-2].text in _ENDS
+            if (token.text in _ENDS and not (quoted and after.text == '"')) or (closes and found[-1][0].text != '"'):
                 found.append([])
     return [sentence for sentence in found if sentence]
 
