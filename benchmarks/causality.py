@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -45,7 +46,8 @@ class Bench:
             return None
         given, out = self.folder / "task.json", self.folder / "answer.json"
         given.write_text(json.dumps(task))
-        subprocess.run([self.python, str(PEERS), job, str(given), str(out)], check=True, timeout=3600)
+        subprocess.run([self.python, str(PEERS), job, str(given), str(out)], check=True, timeout=3600,
+                       env={**os.environ, "TQDM_DISABLE": "1"})  # fmt: skip
         return json.loads(out.read_text())
 
 

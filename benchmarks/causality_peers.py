@@ -17,6 +17,7 @@ import json
 import sys
 import time
 import warnings
+from importlib import import_module  # by name: they are no dependencies of this project
 from importlib.metadata import version
 
 import numpy as np
@@ -40,9 +41,7 @@ def discovery(task):
 
 
 def _lingam(x):
-    import lingam
-
-    model = lingam.DirectLiNGAM()
+    model = import_module("lingam").DirectLiNGAM()
     model.fit(x)
     return (model.adjacency_matrix_ != 0).T
 
@@ -53,21 +52,17 @@ def _from_marks(marks):
 
 
 def _pc(x):
-    from causallearn.search.ConstraintBased.PC import pc
-
-    return _from_marks(pc(x, alpha=0.01, show_progress=False).G.graph)
+    return _from_marks(
+        import_module("causallearn.search.ConstraintBased.PC").pc(x, alpha=0.01, show_progress=False).G.graph
+    )
 
 
 def _ges(x):
-    from causallearn.search.ScoreBased.GES import ges
-
-    return _from_marks(ges(x)["G"].graph)
+    return _from_marks(import_module("causallearn.search.ScoreBased.GES").ges(x)["G"].graph)
 
 
 def _dagma(x):
-    from dagma.linear import DagmaLinear
-
-    return DagmaLinear(loss_type="l2").fit(x, lambda1=0.02) != 0
+    return import_module("dagma.linear").DagmaLinear(loss_type="l2").fit(x, lambda1=0.02) != 0
 
 
 def identification(task):
@@ -76,39 +71,37 @@ def identification(task):
 
 
 def _y0_answer(question):
-    import networkx as nx
-    from y0.algorithm.identify import Identification, Unidentifiable, idc, identify
-    from y0.dsl import Variable
-    from y0.graph import NxMixedGraph
-
-    graph = NxMixedGraph.from_edges(
-        nodes=[Variable(n) for n in question["names"]],
-        directed=[(Variable(a), Variable(b)) for a, b in question["directed"]],
-        undirected=[(Variable(a), Variable(b)) for a, b in question["bidirected"]],
+    y0, variable = import_module("y0.algorithm.identify"), import_module("y0.dsl").Variable
+    graph = import_module("y0.graph").NxMixedGraph.from_edges(
+        nodes=[variable(n) for n in question["names"]],
+        directed=[(variable(a), variable(b)) for a, b in question["directed"]],
+        undirected=[(variable(a), variable(b)) for a, b in question["bidirected"]],
     )
-    sets = {key: {Variable(n) for n in question[key]} for key in ("outcomes", "treatments", "conditions")}
-    solve = idc if sets["conditions"] else identify
+    sets = {key: {variable(n) for n in question[key]} for key in ("outcomes", "treatments", "conditions")}
+    solve = y0.idc if sets["conditions"] else y0.identify
     if not sets["conditions"]:
         del sets["conditions"]
-    query = Identification.from_parts(graph=graph, **sets)
+    query = y0.Identification.from_parts(graph=graph, **sets)
     try:
         return {"tree": _tree(solve(query)), "patched": False}
-    except Unidentifiable:
+    except y0.Unidentifiable:
         return {"tree": None, "patched": False}
-    except (KeyError, nx.NetworkXError):  # y0 0.2.11 loses a variable whose last edge it cuts; that is put right
+    except (
+        KeyError,
+        import_module("networkx").NetworkXError,
+    ):  # y0 0.2.11 loses a variable whose last edge it cuts; that is put right
         with _variables_kept():
             try:
                 return {"tree": _tree(solve(query)), "patched": True}
-            except Unidentifiable:
+            except y0.Unidentifiable:
                 return {"tree": None, "patched": True}
 
 
 @contextlib.contextmanager
 def _variables_kept():
     """Cutting edges leaves every variable in the graph."""
-    from y0.graph import NxMixedGraph
-
-    plain = {name: getattr(NxMixedGraph, name) for name in ("remove_in_edges", "remove_out_edges")}
+    graph = import_module("y0.graph").NxMixedGraph
+    plain = {name: getattr(graph, name) for name in ("remove_in_edges", "remove_out_edges")}
 
     def keeping(cut):
         def kept(self, vertices):
@@ -120,42 +113,38 @@ def _variables_kept():
         return kept
 
     for name, cut in plain.items():
-        setattr(NxMixedGraph, name, keeping(cut))
+        setattr(graph, name, keeping(cut))
     try:
         yield
     finally:
         for name, cut in plain.items():
-            setattr(NxMixedGraph, name, cut)
+            setattr(graph, name, cut)
 
 
 def _tree(e):
-    from y0.dsl import Fraction, One, Probability, Product, Sum
-
-    if isinstance(e, Probability):
+    kind = type(e).__name__
+    if kind == "Probability":
         return {"p": [v.name for v in e.children], "given": [v.name for v in e.parents]}
-    if isinstance(e, Sum):
+    if kind == "Sum":
         return {"sum": [v.name for v in e.ranges], "body": _tree(e.expression)}
-    if isinstance(e, Product):
+    if kind == "Product":
         return {"product": [_tree(f) for f in e.expressions]}
-    if isinstance(e, Fraction):
+    if kind == "Fraction":
         return {"above": _tree(e.numerator), "below": _tree(e.denominator)}
-    if isinstance(e, One):
+    if kind == "One":
         return {"product": []}
-    raise TypeError(type(e).__name__)
+    raise TypeError(kind)
 
 
 def effect(task):
     """dowhy's estimates, intervals and refutations on tables with columns t, y and the common causes."""
-    import pandas as pd
-    from dowhy import CausalModel
-
     answer = []
     for path in task["files"]:
         data = np.load(path)
-        frame = pd.DataFrame(data, columns=task["names"])
+        frame = import_module("pandas").DataFrame(data, columns=task["names"])
         frame["t"] = frame["t"].astype(bool)
         start = time.perf_counter()
-        model = CausalModel(
+        model = import_module("dowhy").CausalModel(
             frame, treatment="t", outcome="y", common_causes=[n for n in task["names"] if n not in "ty"]
         )
         found = model.identify_effect(proceed_when_unidentifiable=True)

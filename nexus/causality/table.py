@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,10 +163,7 @@ def read_csv(path: str | Path) -> Table:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text") from None
-    dialect = csv.Sniffer().sniff(text[:4096], ",;\t") if "," not in text.partition("\n")[0] and text else csv.excel
-    rows = [
-        (n, row) for n, row in enumerate(csv.reader(text.splitlines(), dialect), start=1) if any(map(str.strip, row))
-    ]
+    rows = _csv_rows(path, text)
     if len(rows) < 2:
         raise ValueError(f"{path}: has {len(rows)} lines; give a header line and then the data")
     header = [name.strip() for name in rows[0][1]]
@@ -180,6 +178,16 @@ def read_csv(path: str | Path) -> Table:
         name: _csv_column(path, name, [(n, row[i].strip()) for n, row in rows[1:]]) for i, name in enumerate(header)
     }
     return _from_columns(columns)
+
+
+def _csv_rows(path: Path, text: str) -> list[tuple[int, list[str]]]:
+    """Line number and cells of each line that is not empty; cells are divided by commas, semicolons or tabs."""
+    divider = next((mark for mark in ",;\t" if mark in text.partition("\n")[0]), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=divider, strict=True)
+    try:
+        return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}; correct the quotes of this line") from None
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from nexus.causality.discovery.log_det import fit_log_det, project_to_dag
 from nexus.causality.discovery.order_search import boss
 from nexus.causality.discovery.pc import pc
 from nexus.causality.discovery.scores import AdditiveScore, DiscreteScore, GaussianScore, Score
-from nexus.causality.equivalence import CPDAG, cpdag_of, extend
+from nexus.causality.equivalence import CPDAG, cpdag_of, extend, meek
 from nexus.causality.graphs import DAG, Bools
 from nexus.causality.knowledge import Knowledge
 from nexus.causality.table import Floats, Table, as_table
@@ -186,15 +186,12 @@ def _by_score(
         if touched is None
         else {frozenset(np.array(table.names)[row].tolist()) for row in np.unique(touched, axis=0)}
     )
-    return narrowed(cpdag_of(dag, [t for t in targets if t]), dag, *limits)
+    return narrowed(cpdag_of(dag, [t for t in targets if t]), *limits)
 
 
-def narrowed(graph: CPDAG, member: DAG, allowed: Bools, required: Bools) -> CPDAG:
+def narrowed(graph: CPDAG, allowed: Bools, required: Bools) -> CPDAG:
     """The class after background knowledge has ruled directions out."""
-    from nexus.causality.equivalence import meek
-
-    keep = graph.matrix & ~required.T & (allowed | ~member.directed.T)
-    return CPDAG(graph.names, meek(keep & (allowed | member.directed)))
+    return CPDAG(graph.names, meek(graph.matrix & allowed & ~required.T))
 
 
 def _touched(table: Table, interventions: Sequence[Collection[str]]) -> Bools:

@@ -33,7 +33,9 @@ OVERLAP = 0.02  # a note is made if the propensities come this near to 0 or 1
 MAX_CELLS = 200_000
 
 
-def estimate_effect(table: Table, found: Identification, method: str = "auto", level: float = 0.95) -> Estimate:
+def estimate_effect(
+    table: Table, found: Identification, method: str = "auto", level: float = 0.95, resamplings: int = 200
+) -> Estimate:
     """Estimate an effect.
 
     Args:
@@ -42,6 +44,7 @@ def estimate_effect(table: Table, found: Identification, method: str = "auto", l
         method: one of METHODS. "auto" is AIPW (or, for a treatment with more values, the g-formula's slope) if
             a back-door set exists, else the front door, else the formula of ID, else an instrument.
         level: of the interval.
+        resamplings: of the bootstrap, where the way has no closed form for its standard error ("id").
 
     Raises:
         ValueError: the effect is not identified that way; the message has the witness.
@@ -54,8 +57,9 @@ def estimate_effect(table: Table, found: Identification, method: str = "auto", l
         method = _way(table, found)
     if method in BACK_DOOR:
         return _by_back_door(table, found, method, level)
-    ways = {"front-door": _by_front_door, "instrument": _by_instrument, "id": _by_formula}
-    return ways[method](table, found, level)
+    if method == "id":
+        return _by_formula(table, found, level, resamplings)
+    return (_by_front_door if method == "front-door" else _by_instrument)(table, found, level)
 
 
 def _way(table: Table, found: Identification) -> str:
@@ -141,7 +145,7 @@ def _by_instrument(table: Table, found: Identification, level: float) -> Estimat
     return from_influence(*two_stage(y, t, z, lever), f"instrument {name}", level, notes)
 
 
-def _by_formula(table: Table, found: Identification, level: float) -> Estimate:
+def _by_formula(table: Table, found: Identification, level: float, resamplings: int) -> Estimate:
     """Plug the shares in the data into ID's formula."""
     rough = [name for name in table.names if not table.is_discrete(name)]
     if found.estimand is None or rough:
@@ -151,7 +155,7 @@ def _by_formula(table: Table, found: Identification, level: float) -> Estimate:
     cells = np.prod([float(len(np.unique(table.column(n)))) for n in names])
     if cells > MAX_CELLS:
         raise ValueError(f"method = 'id' would need {cells:.0f} cells; give fewer or coarser columns")
-    return resampled(lambda rows: _contrast(table.rows(rows), found, names), len(table), "id", level)
+    return resampled(lambda rows: _contrast(table.rows(rows), found, names), len(table), "id", level, resamplings)
 
 
 def _variables(found: Identification) -> set[str]:
