@@ -183,15 +183,19 @@ def layers(world: World) -> list[Case]:
 
 
 def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call; the calls take turns, so that a machine whose speed drifts is fair to all."""
+    """Median seconds of each call; the calls take turns, so that a machine whose speed drifts is fair to all.
+
+    With one thread these are seconds of this process on the processor: waiting for others does not count.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for call in calls.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

@@ -189,7 +189,7 @@ def clubs(seed: int, steps: int = 60) -> dict[str, float]:
     return found
 
 
-def depth(seed: int, steps: int = 300) -> dict[str, float]:
+def depth(seed: int, steps: int = 400) -> dict[str, float]:
     """Adaptive message passing finds how far the answer is; two rounds cannot reach further than two steps."""
     found = {}
     for length in (2, 4, 6):
@@ -318,7 +318,7 @@ TOYS: dict[str, tuple[str, Callable[[int], dict[str, float]]]] = {
     "lookup": ("GATv2 solves lookup: 1.00, where static attention cannot", lookup),
     "inductive": ("GraphSAGE on a graph never seen: as torch_geometric, above features alone", inductive),
     "clubs": ("Base GNN: karate club and blocks, as torch_geometric", clubs),
-    "depth": ("Adaptive message passing: right at every distance, depth grows with it", depth),
+    "depth": ("Adaptive message passing: 1.00 at every distance, two rounds at chance (0.50) beyond theirs", depth),
     "far": ("Exphormer: 1.00 over 20 steps with 3 layers, chance (0.50) along the chain", far),
 }
 

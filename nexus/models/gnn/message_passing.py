@@ -234,6 +234,8 @@ class AdaptiveMessagePassing(NexusModule):
             MessagePassing(c.d_model, c.message, c.aggregation, c.update) for _ in range(c.n_layers)
         )
         self.filters = nn.ModuleList(nn.Linear(c.d_in, c.d_model) for _ in range(c.n_layers if c.filtered else 0))
+        for gate in self.filters:  # they start open: six half-open ones in a row would let 2 % through
+            nn.init.constant_(gate.get_parameter("bias"), 2.0)
         self.readouts = nn.ModuleList(nn.Linear(c.d_model, c.d_out) for _ in range(c.n_layers))
         self.depth = DepthDistribution(c.n_layers, c.depth_mean, c.depth_scale)
 
