@@ -12,7 +12,7 @@ from nexus.zoo.proof import Comparison, Example, Mutation
 from nexus.zoo.proofs._shared import drawn, noise
 
 ORACLE = ("torch",)
-GOLDEN = Path(__file__).resolve().parents[3] / "tests" / "golden" / "deep_norm.safetensors"
+FROZEN = Path(__file__).resolve().parents[3] / "tests" / "golden" / "deep_norm.safetensors"
 TOLERANCE = 1e-6  # starting weights are float32
 MUTATIONS = (
     Mutation("alpha weighs the layer", "torch.add(y, x, alpha=self.alpha)", "torch.add(x, y, alpha=self.alpha)"),
@@ -37,7 +37,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
     """Factors at six depths; a residual joined, with all gradients. The frozen values do not depend on the seed."""
     from nexus.layers.components.deep_norm import DeepNorm, depth_scale
 
-    golden = load_file(GOLDEN)
+    golden = load_file(FROZEN)
     for (layers, other), row in zip(golden["depths"].tolist(), golden["factors"], strict=True):
         stacks = [depth_scale(layers, other, as_released=True)]
         if other:

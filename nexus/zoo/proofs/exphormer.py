@@ -20,7 +20,7 @@ from nexus.zoo.proofs._graphs import Pair, compare, covers, features, randomised
 
 ORACLE = ("torch",)
 TOLERANCE = 1e-10
-GOLDEN = Path(__file__).parents[3] / "tests" / "golden" / "exphormer.safetensors"
+FROZEN = Path(__file__).parents[3] / "tests" / "golden" / "exphormer.safetensors"
 SEEDS = 3  # that the frozen file holds
 MUTATIONS = (
     Mutation("scale forgotten", " / math.sqrt(self.head_dim)\n", "\n"),
@@ -79,7 +79,7 @@ def _rings() -> Graph:
 def _golden(seed: int) -> Iterator[Comparison]:
     from nexus.models.gnn.exphormer import ExphormerAttention
 
-    stored = load_file(GOLDEN)
+    stored = load_file(FROZEN)
     found = {name.split("/", 1)[1]: t for name, t in stored.items() if name.startswith(f"{seed}/")}
     width = found["x"].shape[1]
     ours = ExphormerAttention(width, 3, len(found["edge_embed"]), "code").double()
