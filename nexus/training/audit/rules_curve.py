@@ -26,7 +26,7 @@ def _worst(record: Record, kind: str) -> tuple[str, float, int]:
 def dead_units(record: Record) -> Finding | None:
     """Units that are zero for every input."""
     site, share, looks = _worst(record, "dead")
-    if share < DEAD:
+    if share < DEAD or _leapt(record):  # a leap kills units: then the rate is the cause
         return None
     evidence = (
         f"{share:.0%} of the units of {site} gave nothing for any token of the batch (median of {looks} readings)"
@@ -45,6 +45,14 @@ def dead_units(record: Record) -> Finding | None:
         site.split(":")[0],
         0.9,
     )
+
+
+def _leapt(record: Record) -> bool:
+    """Whether the loss shot up while updates were a tenth of the weights and more."""
+    losses = [loss for loss in record.losses if math.isfinite(loss)]
+    if len(losses) < 2 or max(losses[1:]) <= 1.5 * losses[0] + 0.5:
+        return False
+    return any(reading.get("ratio", 0.0) > UNSTABLE for reading in steady(record))
 
 
 def saturated_units(record: Record) -> Finding | None:
