@@ -178,7 +178,9 @@ def test_dpo_with_lora_prefers_what_was_chosen():
     batch = {"chosen": chosen, "rejected": rejected, "chosen_labels": labels[0], "rejected_labels": labels[1]}
     model = student()
     apply_lora(model, ["all-linear"], rank=4)
-    history = Trainer(model, [batch], TrainingConfig(steps=30, learning_rate=2e-2, log_every=1), loss=DPO()).run()
+    history = Trainer(
+        model, [batch], TrainingConfig(steps=30, learning_rate=2e-2, log_every=1), loss=DPO(beta=1.0)
+    ).run()
     assert history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert history[-1]["loss"] < 0.3
     assert preference_accuracy(model, batch) == 1.0

@@ -197,8 +197,9 @@ class Auditor:
         return self.origin
 
     def evaluated(self, step: int, loss: float) -> None:
-        """Take down an evaluation on held-out data."""
-        self.record.held_out.append((step, float(loss)))
+        """Take down an evaluation on held-out data, unless switched off."""
+        if self.every:
+            self.record.held_out.append((step, float(loss)))
 
     def findings(self) -> list[Finding]:
         """The diagnosis so far, the most likely cause first; empty for a healthy run."""
