@@ -50,7 +50,7 @@ class Row:
     """One reference system.
 
     Attributes:
-        name: of its class, in the paper's spelling; unique.
+        name: of its class (or function), in the paper's spelling; unique.
         stem: of its file, page and test.
         title: what it is called in text.
         paper: arXiv id, or where it was published.
@@ -301,7 +301,7 @@ _TABLE = {
         ("GradientAccumulation", "accumulation", "Gradient accumulation", "2006.15704", "one large batch", "A"),
         ("Optimizers", "optimizers", "Optimisers", "1711.05101", "torch.optim, schedulefree, pytorch-optimizer", "S"),
         ("Schedules", "schedules", "Learning-rate schedules", "1608.03983", "transformers get_*_schedule", "A"),
-        ("Checkpoints", "checkpoint", "Checkpoints", "torch.distributed.checkpoint", "an uninterrupted run", "R"),
+        ("save_checkpoint", "checkpoint", "Checkpoints", "torch.distributed.checkpoint", "an uninterrupted run", "R"),
         ("ActivationCheckpointing", "activation_checkpointing", "Activation checkpointing", "1604.06174", "torch.utils.checkpoint", "A"),
     ),
     12: (

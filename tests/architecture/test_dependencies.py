@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-OURS = {"nexus", "nexus_final", "tests"}
+OURS = {"nexus", "nexus_final", "tests", "benchmarks"}
 
 
 def _normal(name: str) -> str:
