@@ -6,13 +6,13 @@ section 1.3 of the paper) keeps small moments apart from zero. The step itself i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from nexus.training.optim._each import EachParameter
 
 BLOCK = 256
 SMALLEST = 4096  # tensors with fewer numbers stay in float32, as in the paper
@@ -49,7 +49,7 @@ def dequantize(codes: Tensor, scale: Tensor, like: Tensor, signed: bool) -> Tens
     return flat.flatten()[: like.numel()].view(like.shape)
 
 
-class AdamW8bit(Optimizer):
+class AdamW8bit(EachParameter):
     """AdamW (arXiv:1711.05101) with block-wise 8-bit moments: 2 bytes of state for each weight instead of 8.
 
     Args:
@@ -68,19 +68,6 @@ class AdamW8bit(Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "smallest": smallest}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad.float(), group)
-        return loss
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's, but codes stay codes: torch would cast them to the parameter's type."""
         codes = [
@@ -92,7 +79,7 @@ class AdamW8bit(Optimizer):
             state.update({name: value.clone() for name, value in held.items()})
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
+        state, gradient = self.state[parameter], gradient.float()
         small = parameter.numel() < group["smallest"]
         if not state:
             state["step"] = 0

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.optim import Optimizer
 
+from nexus.training.optim._each import EachParameter
 from nexus.training.optim._kron import along, factor_update, inverse_root
 
 
-class Shampoo(Optimizer):
+class Shampoo(EachParameter):
     """Algorithm 2 of arXiv:1802.09568: ``G`` times ``H_i^(-1/k)`` along each of its k axes.
 
     Args:
@@ -31,19 +30,6 @@ class Shampoo(Optimizer):
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eps": eps, "every": every}
         super().__init__(params, defaults)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
-        return loss
 
     def _update(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from nexus.training.optim._each import EachParameter
 from nexus.training.optim._kron import along, factor_update
 
 _Bases = list[Tensor | None]
 
 
-class SOAP(Optimizer):
+class SOAP(EachParameter):
     """Algorithm 3 of arXiv:2409.11321. The first step only looks at the gradient, as the paper's code does.
 
     Args:
@@ -39,19 +38,6 @@ class SOAP(Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "every": every}
         more = {"factor_beta": betas[1] if factor_beta is None else factor_beta, "largest": largest, "vectors": vectors}
         super().__init__(params, {**defaults, **more})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
-        return loss
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
