@@ -11,6 +11,7 @@ from nexus.causality.discovery.discover import Settings
 from nexus.causality.drawing import draw_effects, draw_graph
 from nexus.causality.estimation.estimate import BACK_DOOR, estimate_effect
 from nexus.causality.estimation.estimators import Estimate
+from nexus.causality.estimation.possible import PossibleEffect
 from nexus.causality.knowledge import Edge, Knowledge
 from nexus.causality.study import CausalStudy
 
@@ -55,13 +56,30 @@ def report(question: Question) -> str:
     shares = study.discovery.confidence if study.discovery is not None else None
     draw_graph(drawn, folder / "graph.png", shares)
     files = [folder / "graph.png"]
+    effects = study.possible(question.treatment, question.outcome, question.estimator)
+    if effects:
+        return "\n".join([study.explain(), *_open(question, effects), _pictures(files)])
     found = None if study.graph is None else study.identify(question.treatment, question.outcome)
     if found is not None and found.ways and (found.reaches or found.adjust is not None):
         study.refute(question.treatment, question.outcome, question.estimator, seed=question.seed)
         title = f"effect of {question.treatment} on {question.outcome}"
         draw_effects(_every_estimate(study), folder / "effect.png", title)
         files.append(folder / "effect.png")
-    return "\n".join([study.explain(), *_missing(study), "pictures: " + ", ".join(map(str, files))])
+    return "\n".join([study.explain(), *_missing(study), _pictures(files)])
+
+
+def _pictures(files: Sequence[Path]) -> str:
+    return "pictures: " + ", ".join(map(str, files))
+
+
+def _open(question: Question, effects: Sequence[PossibleEffect]) -> list[str]:
+    """The answer where the data alone do not settle it."""
+    return [
+        f"effect of {question.treatment} on {question.outcome}: NOT identified, it depends on directions that the data "
+        "leave open",
+        *(f"  {effect}" for effect in effects),
+        f"say what is known, for example --require '{question.treatment}->{question.outcome}' or --tiers",
+    ]
 
 
 def _missing(study: CausalStudy) -> list[str]:

@@ -14,8 +14,10 @@ from typing import Any
 
 from nexus.causality.discovery.discover import Discovery, Settings, discover
 from nexus.causality.discovery.fci import PAG
+from nexus.causality.equivalence import CPDAG
 from nexus.causality.estimation.estimate import estimate_effect
 from nexus.causality.estimation.estimators import Estimate
+from nexus.causality.estimation.possible import PossibleEffect, possible_causes, possible_effects
 from nexus.causality.estimation.refute import EXTRA, Refutation, e_value, refute
 from nexus.causality.graphs import ADMG, as_graph
 from nexus.causality.identification.identify import Identification, identify
@@ -87,6 +89,13 @@ class CausalStudy:
         self.estimated = self._careful(estimate_effect(self._data(), found, method, level))
         return self.estimated
 
+    def possible(self, treatment: str, outcome: str, method: str = "auto", level: float = 0.95) -> list[PossibleEffect]:
+        """What the effect can be where the data left directions at the treatment open; empty where they did not."""
+        graph = self.discovery.graph if self.discovery is not None and self._own_graph else None
+        if not isinstance(graph, CPDAG) or len(possible_causes(graph, treatment)) == 1:
+            return []
+        return possible_effects(self._data(), graph, treatment, outcome, method, level)
+
     def _careful(self, estimate: Estimate) -> Estimate:
         """Notes where the graph has no effect to offer, or where the data left its directions open."""
         if self.identification is not None and not self.identification.reaches:
@@ -144,7 +153,8 @@ class CausalStudy:
         """Everything found so far, in words."""
         parts = [self.discovery.explain()] if self.discovery is not None else []
         if self.graph is not None:
-            parts.append(f"graph: {self.graph}")
+            open_ = self._own_graph and self.discovery is not None and self.discovery.undetermined
+            parts.append(f"{'one of the graphs that fit' if open_ else 'graph'}: {self.graph}")
         if self.identification is not None:
             parts.append(self.identification.explain())
         if self.estimated is not None:
