@@ -18,7 +18,7 @@ from nexus.training.audit.findings import Finding
 from nexus.training.audit.record import Record
 
 Points = Sequence[tuple[float, float]]
-WIDTH, HEIGHT, LEFT, BOTTOM = 640, 220, 56, 24
+WIDTH, HEIGHT, LEFT, BOTTOM = 380, 190, 54, 24
 COLOURS = ("#1f5c99", "#b3303f", "#1d7a5f", "#8a5a00", "#6b4ba1", "#5c6b7a")
 STYLE = """:root{color-scheme:light dark;--ink:#1b2733;--page:#f7f9fb;--card:#fff;--line:#dde4ea;--quiet:#5c6b7a}
 @media (prefers-color-scheme:dark){:root{--ink:#dfe7ee;--page:#12181f;--card:#1a222b;--line:#2e3a46;--quiet:#97a6b4}}
@@ -26,7 +26,8 @@ body{margin:0 auto;max-width:1360px;padding:16px;background:var(--page);color:va
 font:15px/1.5 system-ui,sans-serif}
 section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px;margin:12px 0}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:12px}.grid section{margin:0}
-h1{font-size:1.5rem}h2{font-size:1rem;margin:0 0 6px}svg{width:100%;height:auto}text{font-size:11px;fill:var(--quiet)}
+h1{font-size:1.5rem}h2{font-size:1rem;margin:0 0 6px}th{text-align:left}
+svg{width:100%;height:auto}text{font-size:11px;fill:var(--quiet)}
 .quiet{color:var(--quiet)}pre{white-space:pre-wrap;margin:0}
 .bad{border-left:5px solid #b3303f}.good{border-left:5px solid #1d7a5f}"""
 
