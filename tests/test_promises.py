@@ -336,13 +336,13 @@ def test_the_world_model_predicts_latents():
     assert hasattr(WorldModel, "update_target")
 
 
-@missing("nexus.reasoning (parser, solver, verifier)")
 def test_parser_solver_verifier():
-    import nexus.reasoning as reasoning
+    from nexus.reasoning import Reasoner, check
 
-    result = reasoning.solve("All men are mortal. Socrates is a man. Is Socrates mortal?")
-    assert result.answer is True
-    assert reasoning.check(result.proof)
+    answer = Reasoner().ask("All men are mortal. Socrates is a man. Is Socrates mortal?")
+    assert (answer.verdict, answer.status) == ("yes", "proved")
+    accepted, _ = check(answer.given, answer.claim, answer.certificate)
+    assert accepted
 
 
 @pytest.mark.parametrize(
