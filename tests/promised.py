@@ -76,14 +76,14 @@ ROWS_OF: dict[str, tuple[str, ...]] = {
 # Kept so far: sections with pages, and names that are proved. What is not in here is expected to fail.
 SECTIONS_WITH_PAGES = {
     "02_attention_mechanisms", "03_state_space_models", "04_hybrid_architectures", "05_positional_encodings",
-    "06_architecture_components", "11_training_infrastructure", "14_graph_neural_networks",
+    "06_architecture_components", "10_nlp_llm", "11_training_infrastructure", "14_graph_neural_networks",
 }  # fmt: skip
 PROVED_NAMES = set(
     _names(
         "Multi-Head Attention; Flash Attention; Linear Attention; Sparse Attention; Mamba; Mamba-2; S4; S4D; S5; "
         "Jamba; Bamba; Griffin; Absolute; Relative; RoPE; ALiBi; MoE; LayerNorm; RMSNorm; GroupNorm; GELU; SwiGLU; "
         "Mixed Precision; Gradient Accumulation; Optimizers; Schedules; Checkpointing; GPS; Base GNN; Message Passing; "
-        "GraphSAGE; GATv2; Exphormer"
+        "GraphSAGE; GATv2; Exphormer; BPE"
     )
 )
 

@@ -353,7 +353,7 @@ def test_parser_solver_verifier():
         ("nexus.core.state_space", "LMState"),  # the cache
         ("nexus.training.lora", "LoRA apply_lora load_adapter"),
         ("nexus.training.dpo", "dpo_loss"),
-        pytest.param("nexus.models.nlp.bpe", "BPE", marks=missing("a BPE tokenizer of our own")),
+        ("nexus.models.nlp.bpe", "BPE"),
         ("nexus.training.checkpoint", "save_checkpoint load_checkpoint"),
         ("nexus.training.loop", "Trainer"),
     ],

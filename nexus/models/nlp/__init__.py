@@ -1,0 +1,1 @@
+"""Language: tokenizers and what is done with language models (section 10)."""
