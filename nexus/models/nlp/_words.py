@@ -1,7 +1,7 @@
 """How GPT-2 cuts a text before its bytes are paired: letters, numbers, signs and spaces are never joined.
 
-Written as a scan, because Python's own regular expressions don't know Unicode's classes. It follows the pattern of their
-code: ``'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+``.
+Written as a scan, because Python's own regular expressions don't know Unicode's classes. It follows their pattern,
+``'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+``.
 """
 
 from __future__ import annotations
