@@ -384,12 +384,12 @@ def faulty(name: str, body: str, seed: int) -> Run:
     return run
 
 
-def healthy(number: int) -> Run:
+def healthy(number: int, seed: int = 1) -> Run:
     """One of many healthy runs of different shapes."""
-    torch.manual_seed(1000 + number)
+    torch.manual_seed(1000 * seed + number)
     body = BODIES[number % 3]
     width, layers = ((32, 2), (16, 1), (48, 3), (64, 2))[number % 4]
-    run = Run(Language(body, width, layers, dropout=(0.0, 0.1, 0.2)[number % 5 % 3]), 1000 + number)
+    run = Run(Language(body, width, layers, dropout=(0.0, 0.1, 0.2)[number % 5 % 3]), 1000 * seed + number)
     run.rate = (3e-3, 1e-3, 5e-3, 2e-3, 8e-3)[number % 5]
     run.batch = (8, 4, 16, 24)[number // 3 % 4]
     run.steps = (64, 80, 120)[number // 2 % 3]
