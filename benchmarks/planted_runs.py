@@ -340,7 +340,7 @@ def _waits(run: Run) -> None:
 
 
 def _leak(run: Run) -> None:
-    run.keep, run.batch, run.steps = True, 96, 72  # about 1 MB a step
+    run.keep, run.batch, run.steps = True, 96, 72  # 0.05 to 0.3 MB a step
 
 
 FAULTS: dict[str, tuple[str, Callable[[Run], None]]] = {
@@ -404,6 +404,7 @@ def healthy(number: int, seed: int = 1) -> Run:
         run.schedule = lambda step, steps: 0.5 * (1 + math.cos(math.pi * step / steps))
     elif shape == 2:
         run.schedule = lambda step, steps: min(1.0, (step + 1) / 10)
-    run.texts = chain(256, run.seed, length=(24, 16, 40)[number % 3], sharp=(3.0, 2.0, 5.0)[number // 5 % 3])
+    count = max(256, run.batch * run.steps)  # about one pass: with fewer texts, some of these runs do overfit
+    run.texts = chain(count, run.seed, length=(24, 16, 40)[number % 3], sharp=(3.0, 2.0, 5.0)[number // 5 % 3])
     run.held_out = chain(16, 5, sharp=(3.0, 2.0, 5.0)[number // 5 % 3])
     return run

@@ -1,4 +1,8 @@
-"""Fully sharded data parallel in two gloo processes beside one process with all samples, which has no shards."""
+"""Fully sharded data parallel in two gloo processes beside torch's `fully_shard` there, and one process without shards.
+
+Ours chooses the units, and gathers and spreads whole states; torch's engine moves the shares on both sides, so the
+process without shards is what tells whether the numbers are right.
+"""
 
 from __future__ import annotations
 
@@ -71,11 +75,16 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         for name, expected in alone.items():
             if rank == 0 or not name.startswith("weight"):  # whole weights come to the first process
                 yield Comparison(f"{name} in process {rank}", part[name], expected)
+        for name in (name for name in part if name.startswith("plain/")):
+            what = name.removeprefix("plain/")
+            yield Comparison(f"{what} in process {rank}, beside torch's one unit", part[what], part[name])
         yield Comparison(f"bytes of process {rank}", part["held"], part["bytes by the formula"])
 
 
 def _work(seed: int, rank: int) -> dict[str, Tensor]:
     """Steps, the whole state, a fresh start in other weights, and as many steps again."""
+    from torch.distributed.fsdp import fully_shard
+
     from nexus.training.fsdp import FullyShardedDataParallel, bytes_of_a_process, load_whole_state, whole_state
 
     parameters = sum(p.numel() for p in Net(seed).parameters())
@@ -86,6 +95,9 @@ def _work(seed: int, rank: int) -> dict[str, Tensor]:
     answer["held"] = torch.tensor(_bytes(model, optimizer), dtype=torch.float64)
     by_formula = bytes_of_a_process(parameters, WORLD, optimizer_bytes=16, weight_bytes=8)
     answer["bytes by the formula"] = torch.tensor(by_formula, dtype=torch.float64)
+    plain = fully_shard(Net(seed))
+    norms = _steps(plain, torch.optim.AdamW(plain.parameters(), lr=1e-2), seed, 0, [rank])
+    answer |= {f"plain/{name}": norm for name, norm in norms.items()}
     saved = whole_state(model, optimizer)
     again = FullyShardedDataParallel(Net(seed + 100 + rank))
     fresh = torch.optim.AdamW(again.parameters(), lr=1e-2)
