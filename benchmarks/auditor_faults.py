@@ -67,7 +67,7 @@ def main() -> None:
     """Run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=101)
-    parser.add_argument("--bodies", nargs="+", default=list(BODIES))
+    parser.add_argument("--bodies", nargs="*", default=list(BODIES))
     parser.add_argument("--faults", nargs="+", default=list(FAULTS))
     parser.add_argument("--healthy", type=int, default=HEALTHY)
     parser.add_argument("--peers", action="store_true")

@@ -1,6 +1,6 @@
 """The auditor beside a running loop: cheap numbers at every step, a full look at some.
 
-The one idea: a full look costs about as much as a step, so it is taken seldom (steps 1, 2, 4, 8, ... and every 50th),
+The one idea: a full look makes a step up to half as long again, so it is taken seldom (steps 1, 2, 4, ..., every 50th),
 and between looks nothing is attached to the model. It works in any loop:
 
     audit = Auditor(model, optimizer)
