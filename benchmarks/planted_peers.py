@@ -112,7 +112,9 @@ def with_lightning(run: Run) -> None:
             return loss
 
         def configure_optimizers(self) -> Any:
-            return run.optimizer(run.parameters(run.model), lr=run.rate, weight_decay=run.decay)
+            optimizer = run.optimizer(run.parameters(run.model), lr=run.rate, weight_decay=run.decay)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: run.schedule(step, run.steps))
+            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     class Batches(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Iterator[Any]:
@@ -122,6 +124,7 @@ def with_lightning(run: Run) -> None:
         trainer = lightning.Trainer(
             max_steps=run.steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False, default_root_dir=folder, detect_anomaly=True,
+            gradient_clip_val=None if math.isinf(run.clip) else run.clip,
         )  # fmt: skip
         trainer.fit(Module(), torch.utils.data.DataLoader(Batches(), batch_size=None))
 

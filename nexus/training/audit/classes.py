@@ -18,7 +18,9 @@ FROZEN, TARGET, UNSTABLE = 1e-5, 1e-3, 1e-1  # update over weight
 EXPLODING = 10.0  # norm of the gradient before clipping
 DEAD, SATURATED = 0.5, 0.7  # share of units of an activation
 STALL = 0.4  # share of a step's time spent waiting for data
+LEAKING = 0.01  # megabytes that the heap grows by at every step; records of a healthy run take 0.0002
 FLAT = 0.02  # relative change of a loss that counts as none
+PLATEAU = 500  # steps that a healthy model may rest at the labels' frequencies
 SHORTEST = 20  # losses below which a curve has no shape yet
 
 

@@ -6,7 +6,17 @@ import itertools
 import math
 from typing import Any
 
-from nexus.training.audit.classes import DEAD, SATURATED, STALL, UNSTABLE, classify_convergence, line, mean, median
+from nexus.training.audit.classes import (
+    DEAD,
+    LEAKING,
+    SATURATED,
+    STALL,
+    UNSTABLE,
+    classify_convergence,
+    line,
+    mean,
+    median,
+)
 from nexus.training.audit.findings import Finding
 from nexus.training.audit.record import Record
 from nexus.training.audit.rules_numbers import _lower_rate, _raised_rate, steady
@@ -220,28 +230,48 @@ def data_stall(record: Record) -> Finding | None:
 
 def memory_growth(record: Record) -> Finding | None:
     """Memory rises at every look, long after the first steps."""
-    seen = [(r["step"], r["rss"]) for r in record.readings if r.get("rss")]
-    seen = seen[len(seen) // 3 :]
-    if len(seen) < 4:
+    grown = _heap_growth(record) or _growth_in_ram(record)
+    if not grown:
         return None
-    values = [rss for _, rss in seen]
-    grown, steps = values[-1] - values[0], seen[-1][0] - seen[0][0]
-    rises = sum(b > a for a, b in itertools.pairwise(values)) / (len(values) - 1)
-    _, _, straight = line(values)
-    if grown < max(16.0, 0.02 * values[0]) or rises < 0.8 or straight < 0.8:
-        return None
-    evidence = (
-        f"memory grew from {values[0]:.0f} to {values[-1]:.0f} MB over {steps} steps, "
-        f"{grown / max(1, steps):.2g} MB a step"
-    )
     causes = (
         "losses kept with their graphs: losses.append(loss)",
         "a cache or list that is never emptied",
         "hooks added at every step",
     )
     return Finding(
-        "memory growth", evidence, causes, "keep loss.detach() or float(loss); look for lists that grow", {}, "", 0.85
+        "memory growth", grown, causes, "keep loss.detach() or float(loss); look for lists that grow", {}, "", 0.85
     )
+
+
+def _heap_growth(record: Record) -> str:
+    """Evidence that what is allocated rises; exact, so a slow pace is enough, and one step down hides nothing."""
+    seen = _later(record, "allocated")
+    paces = [(b - a) / max(1, later - step) for (step, a), (later, b) in itertools.pairwise(seen)]
+    if len(paces) < 3 or median(paces) < LEAKING or sum(pace > 0 for pace in paces) < 0.8 * len(paces):
+        return ""
+    return f"allocated memory grows by {median(paces):.2g} MB a step (median from step {seen[0][0]} to {seen[-1][0]})"
+
+
+def _growth_in_ram(record: Record) -> str:
+    """Evidence that the part of the process in RAM rises; it comes in leaps, so only much growth counts."""
+    seen = _later(record, "rss")
+    if len(seen) < 4:
+        return ""
+    values = [size for _, size in seen]
+    grown, steps = values[-1] - values[0], seen[-1][0] - seen[0][0]
+    rises = sum(b > a for a, b in itertools.pairwise(values)) / (len(values) - 1)
+    if grown < max(16.0, 0.02 * values[0]) or rises < 0.8 or line(values)[2] < 0.8:
+        return ""
+    return (
+        f"memory grew from {values[0]:.0f} to {values[-1]:.0f} MB over {steps} steps, "
+        f"{grown / max(1, steps):.2g} MB a step"
+    )
+
+
+def _later(record: Record, kind: str) -> list[tuple[int, float]]:
+    """Step and megabytes of the looks after the first third."""
+    seen = [(r["step"], r[kind]) for r in record.readings if r.get(kind)]
+    return seen[len(seen) // 3 :]
 
 
 def any_of(record: Record) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from nexus.training.audit.classes import FLAT, mean, median
+from nexus.training.audit.classes import FLAT, PLATEAU, mean, median
 from nexus.training.audit.findings import Finding
 from nexus.training.audit.probes import LEAK
 from nexus.training.audit.record import Record
@@ -146,6 +146,8 @@ def labels_tell_nothing(record: Record) -> Finding | None:
         return None
     if mean(late[: len(late) // 2]) - mean(late[len(late) // 2 :]) > FLAT * guess:
         return None
+    if level < guess - 3 * spread / math.sqrt(len(late)) and len(losses) < PLATEAU:
+        return None  # it knows how often each label comes; many healthy models rest there before they learn more
     evidence = (
         f"loss stays at {level:.3g} (a guess: {guess:.3g}) in the last half of {len(losses)} steps "
         f"while update/weight is {median(ratios):.1e}"

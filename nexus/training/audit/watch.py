@@ -1,6 +1,6 @@
 """The auditor beside a running loop: cheap numbers at every step, a full look at some.
 
-The one idea: a full look costs about as much as a step, so it is taken seldom (steps 1, 2, 4, 8, ... and every 50th),
+The one idea: a full look makes a step up to half as long again, so it is taken seldom (steps 1, 2, 4, ..., every 50th),
 and between looks nothing is attached to the model. It works in any loop:
 
     audit = Auditor(model, optimizer)
@@ -32,10 +32,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nexus.training.audit.activations import Watcher
+from nexus.training.audit.memory import allocated_megabytes, resident_megabytes
 from nexus.training.audit.probes import first_look
 from nexus.training.audit.record import RECORD, Record, storable
 from nexus.training.audit.replay import Origin, find_origin
-from nexus.training.audit.weights import WeightLook, resident_megabytes, stale_gradients
+from nexus.training.audit.weights import WeightLook, stale_gradients
 
 if TYPE_CHECKING:
     from nexus.training.audit.findings import Finding
@@ -174,7 +175,8 @@ class Auditor:
         if reading is None:
             return
         assert self._look is not None
-        reading |= {"step": seen.step, "loss": loss, "seconds": seconds, "rss": resident_megabytes()}
+        reading |= {"step": seen.step, "loss": loss, "seconds": seconds}
+        reading |= {"allocated": allocated_megabytes(), "rss": resident_megabytes()}
         reading |= self._look.result() | self._watcher.result()
         if not self.record.facts:
             self.record.facts = first_look(self.model, self._watcher, loss, bool(self.causal))

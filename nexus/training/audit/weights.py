@@ -113,14 +113,3 @@ def _grouped(gradients: Mapping[str, float], weights: Mapping[str, float]) -> di
         }
         for group, names in groups.items()
     }
-
-
-def resident_megabytes() -> float | None:
-    """Memory of this process (on a GPU: of its tensors); None where the system doesn't say."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.memory_allocated() / 2**20
-    try:
-        with open("/proc/self/statm", encoding="ascii") as handle:
-            return int(handle.read().split()[1]) * 4096 / 2**20
-    except OSError:
-        return None
