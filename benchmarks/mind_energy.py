@@ -1,6 +1,6 @@
 """Does energy descent think longer about what is harder, and shorter on the whole? Beside fixed depth, ACT, PonderNet.
 
-    python benchmarks/mind_energy.py            5 seeds a task (about an hour)
+    python benchmarks/mind_energy.py            5 seeds a task
     python benchmarks/mind_energy.py --quick    1 seed, fewer steps
 
 Three tasks whose difficulty is how far a fact has to travel: a corridor (which cells can be reached from its left end),
