@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     add("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
         help="top_k, top_p, min_p or repetition_penalty; may be repeated")  # fmt: skip
     chat.set_defaults(run=_chat)
+    _add_serve(commands)
     _add_train(commands)
     _add_zoo(commands)
     doctors = _doctors(commands)
@@ -135,6 +136,30 @@ def _chat(arguments: argparse.Namespace) -> int:
     torch.set_flush_denormal(True)  # strong decays would end in denormal numbers, which are slow
     chat = ChatSession(load_release(folder), arguments.system, sampling, arguments.max_new_tokens)
     return converse(chat) if prompt is None else answer_once(chat, prompt.strip())
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="answer over HTTP as OpenAI's API does")
+    add = serve.add_argument
+    add("folder", metavar="MODEL_DIR", nargs="?", default=DEFAULT_RELEASE, help="a release (default: %(default)s)")
+    add("--host", metavar="ADDRESS", default="127.0.0.1", help="others than loopback need a key (default: %(default)s)")
+    add("--port", metavar="N", type=int, default=8000, help="0 takes any that is free (default: %(default)s)")
+    add("--api-key-file", metavar="FILE", help="keys that are let in, one a line")
+    serve.set_defaults(run=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from nexus.serving.server import check_serving, serve
+
+    keys = check_serving(arguments.host, arguments.port, arguments.api_key_file)
+    folder = _release_folder(arguments.folder)
+
+    import torch
+
+    from nexus.inference.release import load_release
+
+    torch.set_flush_denormal(True)
+    return serve(load_release(folder), arguments.host, arguments.port, keys)
 
 
 def _zoo(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,74 @@
+"""From a request to the pieces of its answer: the one place where HTTP meets the model.
+
+The one idea: whatever may one day decide about an answer (a gate, a memory) goes into :func:`answer`, and nothing else
+has to know.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from nexus.serving.batch import Ask, Piece
+from nexus.serving.engine import Engine
+from nexus.serving.errors import ApiError
+
+Gone = Callable[[], Awaitable[bool]]
+LOOK = 0.2  # seconds between two looks whether the client is still there
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A finished answer."""
+
+    text: str
+    tokens: int
+    cached: int
+    finish: str
+
+
+def answer(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
+    """Queue a request now, and give its pieces as they come; it is cancelled when the client is ``gone``.
+
+    Raises:
+        ApiError: the queue is full, or the server is stopping: before anything is sent, so that it can be a status.
+    """
+    loop, pieces = asyncio.get_running_loop(), asyncio.Queue[Piece]()
+    row = engine.submit(ask, lambda piece: loop.call_soon_threadsafe(pieces.put_nowait, piece) and None)
+
+    async def follow() -> AsyncIterator[Piece]:
+        looked = time.monotonic()
+        try:
+            while True:
+                try:
+                    piece = await asyncio.wait_for(pieces.get(), LOOK)
+                except TimeoutError:
+                    piece = None
+                if time.monotonic() - looked > LOOK:
+                    looked = time.monotonic()
+                    if await gone():
+                        return
+                if piece is not None:
+                    yield piece
+                    if piece.finish:
+                        return
+        finally:
+            engine.cancel(row)
+
+    return follow()
+
+
+async def whole(pieces: AsyncIterator[Piece]) -> Whole:
+    """Wait for the last piece.
+
+    Raises:
+        ApiError: 500 if the model failed, 499 if the client went away.
+    """
+    texts = []
+    async for piece in pieces:
+        if piece.finish == "error":
+            raise ApiError(500, piece.text, code="model_failed")
+        texts.append(piece.text)
+        if piece.finish:
+            return Whole("".join(texts), piece.tokens, piece.cached, piece.finish)
+    raise ApiError(499, "the client went away", code="cancelled")

@@ -1,0 +1,149 @@
+"""The HTTP application: OpenAI's routes over one engine.
+
+The one idea: a route reads JSON, makes a checked request, asks, and sends the answer in OpenAI's form; each of these is
+a file of its own, and this one only joins them.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+from nexus.inference.release import Release
+from nexus.serving.answering import answer, whole
+from nexus.serving.engine import Engine
+from nexus.serving.errors import ApiError
+from nexus.serving.guard import Guard
+from nexus.serving.replies import Reply
+from nexus.serving.requests import TextRequest, check_model, read_chat, read_completion
+
+BODY = 2 * 2**20  # bytes of a request at most
+BODY_SECONDS = 30  # for a client to send it
+
+Reader = Callable[[Release, str, dict[str, Any], str], TextRequest]
+
+
+def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), name: str | None = None) -> Any:
+    """The application (ASGI); it starts the engine, and closes it at the end.
+
+    Args:
+        engine: what answers.
+        host: the address that will be listened on, for the check of ``Host``.
+        keys: API keys that are let in; none for a server on loopback only.
+        name: of the model; that of the release's folder if None.
+
+    Raises:
+        ImportError: the extra ``serving`` is not installed.
+    """
+    try:
+        from fastapi import FastAPI
+    except ImportError:
+        raise ImportError("nexus serve needs FastAPI; pip install 'nexus-ai[serving]'") from None
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        yield
+        await asyncio.to_thread(engine.close)
+
+    folder = engine.release.folder
+    name = name or (folder.resolve().name if folder else "nexus")
+    # no pages of documentation: they would load scripts from elsewhere
+    app = FastAPI(title="Nexus", docs_url=None, redoc_url=None, lifespan=life)
+    _add_errors(app)
+    _add_status(app, engine, name)
+    _add_text(app, engine, name, "/v1/chat/completions", read_chat)
+    _add_text(app, engine, name, "/v1/completions", read_completion)
+    app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics)
+    return app
+
+
+def _add_text(app: Any, engine: Engine, name: str, path: str, read: Reader) -> None:
+    from fastapi import Request
+    from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+    @app.post(path, response_model=None)
+    async def text(request: Request) -> Response:
+        asked = read(engine.release, name, await _json(request), request.state.owner)
+        pieces = answer(engine, asked.ask, request.is_disconnected)
+        reply = Reply(read is read_chat, name, len(asked.ask.prompt))
+        if asked.stream:
+            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            return StreamingResponse(reply.events(pieces, asked.usage), media_type="text/event-stream", headers=headers)
+        return JSONResponse(reply.whole(await whole(pieces)))
+
+
+def _add_status(app: Any, engine: Engine, name: str) -> None:
+    from fastapi.responses import JSONResponse, Response
+
+    model = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "nexus"}
+
+    @app.get("/livez", response_model=None)
+    async def livez() -> Response:
+        return JSONResponse({"live": True})
+
+    @app.get("/readyz", response_model=None)
+    async def readyz() -> Response:
+        return JSONResponse({"ready": engine.ready}, 200 if engine.ready else 503)
+
+    @app.get("/metrics", response_model=None)
+    async def metrics() -> Response:
+        return Response(engine.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/models", response_model=None)
+    async def models() -> Response:
+        return JSONResponse({"object": "list", "data": [model]})
+
+    @app.get("/v1/models/{wanted}", response_model=None)
+    async def one_model(wanted: str) -> Response:
+        check_model(name, wanted)
+        return JSONResponse(model)
+
+
+def _add_errors(app: Any) -> None:
+    from fastapi import Request
+    from fastapi.responses import JSONResponse, Response
+    from starlette.exceptions import HTTPException
+
+    @app.exception_handler(ApiError)
+    async def refused(_request: Request, error: ApiError) -> Response:
+        return JSONResponse(error.body(), error.status, error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        known = "/v1/chat/completions, /v1/completions, /v1/models, /livez, /readyz, /metrics"
+        message = f"{request.method} {request.url.path[:60]}: {error.detail}; this server has {known}"
+        return JSONResponse(ApiError(error.status_code, message).body(), error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, _error: Exception) -> Response:
+        return JSONResponse(ApiError(500, "the server failed; see its log", code="server_failed").body(), 500)
+
+
+async def _json(request: Any) -> dict[str, Any]:
+    """The request's body, of bounded size and time."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # other kinds are sent by web pages without asking first
+        raise ApiError(415, f"Content-Type: {kind[:60]!r} is not read here; send application/json", "Content-Type")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > BODY:
+                    raise ApiError(413, f"body: is larger than {BODY} bytes; send less", code="body_too_large")
+    except TimeoutError:
+        raise ApiError(408, f"body: did not come within {BODY_SECONDS} s; send it faster") from None
+    try:
+        content = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "body: is no JSON; send one JSON object", code="invalid_json") from None
+    if not isinstance(content, dict):
+        raise ApiError(400, f"body: is a {type(content).__name__}; send one JSON object", code="invalid_json")
+    return content
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

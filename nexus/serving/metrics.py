@@ -1,0 +1,42 @@
+"""What the server counts, for Prometheus.
+
+The one idea: counts and times only. No metric carries a text, a key or a client's name.
+"""
+
+from typing import Any
+
+TIMES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
+
+
+class Metrics:
+    """Counters, gauges and histograms in a registry of their own.
+
+    Raises:
+        ImportError: the extra ``serving`` is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        except ImportError:
+            raise ImportError("nexus serve needs prometheus-client; pip install 'nexus-ai[serving]'") from None
+        self.registry = CollectorRegistry()
+        made: Any = {"registry": self.registry}
+        self.requests = Counter("nexus_requests", "HTTP requests by path and status", ["path", "status"], **made)
+        self.prompt_tokens = Counter("nexus_prompt_tokens", "Tokens of all prompts", **made)
+        self.cached_tokens = Counter("nexus_cached_tokens", "Of these, tokens that the prefix cache spared", **made)
+        self.answer_tokens = Counter("nexus_answer_tokens", "Tokens of all answers", **made)
+        self.cancelled = Counter("nexus_cancelled", "Requests whose client went away", **made)
+        self.refused = Counter("nexus_refused", "Requests refused because the queue was full", **made)
+        self.failed = Counter("nexus_failed", "Requests that ended in an error of the model", **made)
+        self.running = Gauge("nexus_running", "Answers under way", **made)
+        self.waiting = Gauge("nexus_waiting", "Requests in the queue", **made)
+        self.cache_bytes = Gauge("nexus_prefix_cache_bytes", "Bytes of states in the prefix cache", **made)
+        self.first = Histogram("nexus_first_token_seconds", "From request to first token", buckets=TIMES, **made)
+        self.whole = Histogram("nexus_answer_seconds", "From request to last token", buckets=TIMES, **made)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self.registry)

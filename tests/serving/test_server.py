@@ -1,0 +1,109 @@
+"""The real thing: `nexus serve` in a process of its own, asked by OpenAI's client, stopped by SIGTERM."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import httpx
+import openai
+import pytest
+
+from nexus.cli import main
+from nexus.serving.guard import is_loopback, read_keys
+from tests.tiny_release import never_end, tiny_model, write_release
+
+KEY = "0123456789abcdef0123"
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server on a port of its own, and its address."""
+    folder = write_release(tmp_path / "tiny", never_end(tiny_model(tie_embeddings=False)))
+    keys = tmp_path / "keys"
+    keys.write_text(f"# ours\n{KEY}\n")
+    command = [sys.executable, "-m", "nexus.cli", "serve", folder, "--port", "0", "--api-key-file", keys]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if found := re.search(r"http://\S+", line):
+            break
+    assert found, lines
+    threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True).start()
+    process.lines = lines
+    yield process, found[0]
+    process.kill()
+    process.wait()
+
+
+def test_the_official_client_is_served_until_the_server_is_told_to_stop(server):
+    process, url = server
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == ["tiny"]
+        asked = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12}
+        whole = client.chat.completions.create(**asked)
+        parts = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+        assert "".join(p.choices[0].delta.content or "" for p in parts[:-1]) == whole.choices[0].message.content != ""
+        assert parts[-1].usage.completion_tokens == 12
+        assert client.completions.create(model="tiny", prompt="Hello", max_tokens=3).usage.completion_tokens == 3
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(**asked, n=3)
+        assert caught.value.param == "n"
+
+        long = client.chat.completions.create(**{**asked, "max_tokens": 300}, stream=True)
+        next(iter(long))
+        process.send_signal(signal.SIGTERM)
+        reasons = [part.choices[0].finish_reason for part in long]
+        assert reasons[-1] == "length", "an answer under way is finished"
+    assert process.wait(30) == 0
+    assert KEY not in "".join(process.lines)
+
+
+def test_a_client_that_goes_away_stops_its_answer(server):
+    _, url = server
+    headers = {"Authorization": f"Bearer {KEY}"}
+    body = {"model": "tiny", "prompt": "Hello", "max_tokens": 3_000}
+    for stream in (True, False):
+        with httpx.Client(headers=headers, timeout=1.0 if not stream else 30.0) as client:
+            if stream:
+                with client.stream("POST", f"{url}/completions", json={**body, "stream": True}) as response:
+                    next(response.iter_lines())
+            else:
+                with pytest.raises(httpx.ReadTimeout):
+                    client.post(f"{url}/completions", json=body)
+    with httpx.Client(headers=headers, timeout=30.0) as client:
+        while "nexus_cancelled_total 2.0" not in (text := client.get(url.replace("/v1", "/metrics")).text):
+            assert "nexus_cancelled_total" in text
+        while "nexus_running 0.0" not in client.get(url.replace("/v1", "/metrics")).text:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--host", "0.0.0.0"], "--api-key-file"),
+        (["--port", "70000"], "--port"),
+        (["--api-key-file", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(tmp_path, capsys, options, said):
+    assert main(["serve", str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_short_keys_are_refused_without_showing_them(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("hunter2\n")
+    with pytest.raises(ValueError, match="16 characters") as caught:
+        read_keys(path)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_addresses():
+    assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org")))
