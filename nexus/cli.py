@@ -43,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     _add_doctor_run(doctors)
     _add_reason(commands)
     _add_cause(commands)
+    _add_certify(commands)
+    _add_memory(commands)
     return made
 
 
@@ -95,6 +97,55 @@ def _add_cause(commands: Any) -> None:
     add("--out", metavar="DIR", default="cause-report", help="where the pictures go (default: %(default)s)")
     add("--seed", metavar="N", type=int, default=0, help="of everything random (default: %(default)s)")
     cause.set_defaults(run=_cause)
+
+
+def _add_certify(commands: Any) -> None:
+    certify = commands.add_parser("certify", help="from which score on answers may be given, with a bound on the risk")
+    add = certify.add_argument
+    add("--data", metavar="FILE.jsonl", required=True, help="a question a line, with score and right")
+    add("--alpha", metavar="P", type=float, default=0.05, help="risk allowed among answers (default: %(default)s)")
+    add("--delta", metavar="P", type=float, default=0.05, help="how often that may fail (default: %(default)s)")
+    add("--out", metavar="DIR", default="certificate", help="where it is written (default: %(default)s)")
+    add("--release", metavar="DIR", help="the release that answered; the certificate is bound to it")
+    add("--memory", metavar="FILE", help="the journal it answered with; the certificate is bound to it")
+    add("--prompt", metavar="TEXT", default="", help="how it was asked; the certificate is bound to it")
+    add("--sampler", metavar="TEXT", default="", help="how tokens were chosen; the certificate is bound to it")
+    add("--seed", metavar="N", type=int, default=0, help="of the split (default: %(default)s)")
+    certify.set_defaults(run=_certify)
+
+
+def _add_memory(commands: Any) -> None:
+    memory = commands.add_parser(
+        "memory", help="teach, ask, correct, forget, roll back: the journal of what was learnt"
+    )
+    actions = memory.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+    memory.set_defaults(run=_memory)
+    fact: dict[str, Any] = {"metavar": "FACT", "type": int, "help": "its number in the log"}
+    text = {"metavar": "TEXT", "help": "- reads it from stdin"}
+    for action, words, arguments in (
+        ("teach", "learn a text", {"text": text}),
+        ("ask", "answer from what was taught, with its source", {"text": text}),
+        ("correct", "put a text in another's place", {"fact": fact, "text": text}),
+        ("forget", "erase a text for good", {"fact": fact}),
+        ("rollback", "go back to an earlier version", {"version": {**fact, "metavar": "VERSION"}}),
+        ("log", "the history; * marks what holds", {}),
+        ("export", "everything about an owner, as JSON", {}),
+        ("verify", "check the chain and the facts", {}),
+    ):
+        made = actions.add_parser(action, help=words)
+        for name, options in arguments.items():
+            made.add_argument(name, **options)
+        made.add_argument(
+            "--file", metavar="FILE", default="nexus-memory.db", help="the journal (default: %(default)s)"
+        )
+        if action == "verify":
+            made.add_argument("--head", metavar="HASH", help="a head noted earlier, which must still be there")
+            continue
+        made.add_argument("--owner", metavar="NAME", default="me", help="whose memory (default: %(default)s)")
+        if action == "teach":
+            made.add_argument("--source", metavar="TEXT", default="", help="where it comes from")
+        if action == "ask":
+            made.add_argument("--margin", metavar="P", type=float, default=0.6, help="say nothing below this score")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -246,6 +297,27 @@ def _cause(arguments: argparse.Namespace) -> int:
         raise _Wrong(f"--bootstrap: {arguments.bootstrap} is negative. cure: give 0 or more")
     values = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
     print(report(Question(**values)))
+    return 0
+
+
+def _certify(arguments: argparse.Namespace) -> int:
+    from nexus.living.certify import Request, run
+
+    values = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    print(run(Request(**values)))
+    return 0
+
+
+def _memory(arguments: argparse.Namespace) -> int:
+    from nexus.living import memory_command
+    from nexus.living.journal import Journal
+
+    options = {key: value for key, value in vars(arguments).items() if key not in ("run", "command", "action", "file")}
+    if options.get("text") == STDIN:
+        options["text"] = sys.stdin.read()
+    path = arguments.file if arguments.action == "teach" else memory_command.existing(arguments.file)
+    with Journal(path) as journal:
+        print(getattr(memory_command, arguments.action)(journal, **options))
     return 0
 
 
