@@ -43,8 +43,9 @@ def _run(work: Work, rank: int, world: int, folder: Path) -> None:
     import torch.distributed as dist
 
     torch.set_num_threads(1)  # the threads of the process that forked are not here
-    store = dist.FileStore(str(folder / "store"), world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=PATIENCE))
+    dist.init_process_group(
+        "gloo", f"file://{folder / 'store'}", timedelta(seconds=PATIENCE), rank=rank, world_size=world
+    )
     answer = dict(work(rank, world))
     torch.save(answer, folder / f"{rank}.tmp")
     (folder / f"{rank}.tmp").rename(folder / f"{rank}.pt")
