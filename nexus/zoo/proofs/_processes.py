@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 PATIENCE = 60  # seconds; a process that waits for another that failed gives up then
@@ -33,19 +34,20 @@ def in_processes(work: Work, world: int) -> list[dict[str, Tensor]]:
         for process in started:
             process.join(2 * PATIENCE)
             process.kill()
-        files = [Path(folder) / f"{rank}.pt" for rank in range(world)]
+        files = [Path(folder) / f"{rank}.safetensors" for rank in range(world)]
         if not all(file.is_file() for file in files):
             raise AssertionError("a process of the group failed")
-        return [torch.load(file) for file in files]
+        return [load_file(file) for file in files]
 
 
 def _run(work: Work, rank: int, world: int, folder: Path) -> None:
     import torch.distributed as dist
 
     torch.set_num_threads(1)  # the threads of the process that forked are not here
-    store = dist.FileStore(str(folder / "store"), world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=PATIENCE))
+    dist.init_process_group(
+        "gloo", f"file://{folder / 'store'}", timedelta(seconds=PATIENCE), rank=rank, world_size=world
+    )
     answer = dict(work(rank, world))
-    torch.save(answer, folder / f"{rank}.tmp")
-    (folder / f"{rank}.tmp").rename(folder / f"{rank}.pt")
+    save_file({name: tensor.contiguous() for name, tensor in answer.items()}, folder / f"{rank}.tmp")
+    (folder / f"{rank}.tmp").rename(folder / f"{rank}.safetensors")
     dist.destroy_process_group()

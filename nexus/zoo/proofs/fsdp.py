@@ -95,7 +95,8 @@ def _work(seed: int, rank: int) -> dict[str, Tensor]:
     answer["held"] = torch.tensor(_bytes(model, optimizer), dtype=torch.float64)
     by_formula = bytes_of_a_process(parameters, WORLD, optimizer_bytes=16, weight_bytes=8)
     answer["bytes by the formula"] = torch.tensor(by_formula, dtype=torch.float64)
-    plain = fully_shard(Net(seed))
+    plain = Net(seed)
+    fully_shard(plain)
     norms = _steps(plain, torch.optim.AdamW(plain.parameters(), lr=1e-2), seed, 0, [rank])
     answer |= {f"plain/{name}": norm for name, norm in norms.items()}
     saved = whole_state(model, optimizer)
@@ -149,7 +150,7 @@ def _bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
     """What lies in this process: its shares of weights, gradients and moments."""
     from torch.distributed.tensor import DTensor
 
-    held = list(model.parameters())
+    held: list[Tensor] = list(model.parameters())
     held += [p.grad for p in model.parameters() if p.grad is not None]
     held += [optimizer.state[p][kind] for p in model.parameters() for kind in ("exp_avg", "exp_avg_sq")]
     local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in held]
