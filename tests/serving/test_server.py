@@ -31,11 +31,14 @@ def server(tmp_path):
         if found := re.search(r"http://\S+", line):
             break
     assert found, lines
-    threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True).start()
+    rest = threading.Thread(target=lambda: lines.extend(process.stderr))
+    rest.start()
     process.lines = lines
     yield process, found[0]
     process.kill()
     process.wait()
+    rest.join()
+    process.stderr.close()
 
 
 def test_the_official_client_is_served_until_the_server_is_told_to_stop(server):
