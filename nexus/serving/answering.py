@@ -34,7 +34,11 @@ def answer(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
         ApiError: the queue is full, or the server is stopping: before anything is sent, so that it can be a status.
     """
     loop, pieces = asyncio.get_running_loop(), asyncio.Queue[Piece]()
-    row = engine.submit(ask, lambda piece: loop.call_soon_threadsafe(pieces.put_nowait, piece) and None)
+
+    def emit(piece: Piece) -> None:
+        loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+    row = engine.submit(ask, emit)
 
     async def follow() -> AsyncIterator[Piece]:
         looked = time.monotonic()

@@ -157,11 +157,14 @@ def _sampling(fields: Fields) -> Sampling:
 
 def _stop(value: object) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else [] if value is None else value
-    good = isinstance(texts, list) and len(texts) <= STOPS
-    if not good or not all(isinstance(text, str) and 0 < len(text) <= STOP_LENGTH for text in texts):
+    if not isinstance(texts, list) or len(texts) > STOPS or not all(map(_is_stop, texts)):
         cure = f"give a text of at most {STOP_LENGTH} characters, or a list of at most {STOPS}"
         raise wrong("stop", value, "is no stop text", cure)
     return tuple(texts)
+
+
+def _is_stop(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= STOP_LENGTH
 
 
 def _room(prompt: int, wanted: int | None, most: int, limit: str) -> int:

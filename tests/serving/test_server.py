@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import openai
@@ -31,16 +32,19 @@ def server(tmp_path):
         if found := re.search(r"http://\S+", line):
             break
     assert found, lines
-    threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True).start()
+    rest = threading.Thread(target=lambda: lines.extend(process.stderr))
+    rest.start()
     process.lines = lines
     yield process, found[0]
     process.kill()
     process.wait()
+    rest.join()
+    process.stderr.close()
 
 
 def test_the_official_client_is_served_until_the_server_is_told_to_stop(server):
     process, url = server
-    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=60) as client:
         assert [model.id for model in client.models.list()] == ["tiny"]
         asked = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12}
         whole = client.chat.completions.create(**asked)
@@ -74,10 +78,18 @@ def test_a_client_that_goes_away_stops_its_answer(server):
                 with pytest.raises(httpx.ReadTimeout):
                     client.post(f"{url}/completions", json=body)
     with httpx.Client(headers=headers, timeout=30.0) as client:
-        while "nexus_cancelled_total 2.0" not in (text := client.get(url.replace("/v1", "/metrics")).text):
-            assert "nexus_cancelled_total" in text
-        while "nexus_running 0.0" not in client.get(url.replace("/v1", "/metrics")).text:
-            pass
+        wait_for(client, url, "nexus_cancelled_total 2.0")
+        wait_for(client, url, "nexus_running 0.0")
+
+
+def wait_for(client, url, line):
+    """Until the server's metrics have a line; a minute at most."""
+    for _ in range(600):
+        text = client.get(url.replace("/v1", "/metrics")).text
+        if line in text:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{line} never came:\n{text}")
 
 
 @pytest.mark.parametrize(
