@@ -18,7 +18,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,6 +54,9 @@ class Event:
     digest: str
     previous: str
     hash: str
+
+
+_FIELDS = tuple(field.name for field in fields(Event))  # the table's columns, in order
 
 
 class Journal:
@@ -134,7 +137,9 @@ class Journal:
         """All events in order, or one owner's."""
         where, values = ("", ()) if owner is None else ("WHERE owner = ?", (owner,))
         for row in self._db.execute(f"SELECT * FROM events {where} ORDER BY seq", values):
-            yield Event(*row[:4], None if row[4] is None else json.loads(row[4]), *row[5:])
+            parts = dict(zip(_FIELDS, row, strict=True))
+            payload = parts.pop("payload")
+            yield Event(payload=None if payload is None else json.loads(payload), **parts)
 
     def facts(self, owner: str) -> list[Fact]:
         """What holds for this owner now, oldest first."""
@@ -182,7 +187,7 @@ class Journal:
             row = (seq, at, owner, kind, text, salt, digest, previous, link)
             self._db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             kill_point("journal.event")
-            self._apply(Event(*row[:4], dict(payload), *row[5:]))
+            self._apply(Event(seq, at, owner, kind, dict(payload), salt, digest, previous, link))
             kill_point("journal.applied")
         kill_point("journal.committed")
         return seq
