@@ -132,6 +132,6 @@ def _name(host: str) -> str:
 
 
 async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-    from starlette.responses import JSONResponse
+    from fastapi.responses import JSONResponse
 
     await JSONResponse(error.body(), error.status, error.headers)(scope, receive, send)

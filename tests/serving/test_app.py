@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from starlette.testclient import TestClient
+from fastapi.testclient import TestClient
 
 from nexus.serving import app as app_module
 from nexus.serving.app import make_app
