@@ -216,7 +216,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _zoo(arguments: argparse.Namespace) -> int:
     from nexus.zoo import commands
 
-    options = {key: value for key, value in vars(arguments).items() if key not in ("run", "command", "action")}
+    options = _options(arguments, "action")
     action = "list_systems" if arguments.action == "list" else arguments.action
     return getattr(commands, action)(**options)
 
@@ -295,16 +295,14 @@ def _cause(arguments: argparse.Namespace) -> int:
 
     if arguments.bootstrap < 0:
         raise _Wrong(f"--bootstrap: {arguments.bootstrap} is negative. cure: give 0 or more")
-    values = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
-    print(report(Question(**values)))
+    print(report(Question(**_options(arguments))))
     return 0
 
 
 def _certify(arguments: argparse.Namespace) -> int:
     from nexus.living.certify import Request, run
 
-    values = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
-    print(run(Request(**values)))
+    print(run(Request(**_options(arguments))))
     return 0
 
 
@@ -312,7 +310,7 @@ def _memory(arguments: argparse.Namespace) -> int:
     from nexus.living import memory_command
     from nexus.living.journal import Journal
 
-    options = {key: value for key, value in vars(arguments).items() if key not in ("run", "command", "action", "file")}
+    options = _options(arguments, "action", "file")
     if options.get("text") == STDIN:
         options["text"] = sys.stdin.read()
     path = arguments.file if arguments.action == "teach" else memory_command.existing(arguments.file)
@@ -363,6 +361,11 @@ def _doctor_mcp(arguments: argparse.Namespace) -> int:
 
     serve(arguments.root)
     return 0
+
+
+def _options(arguments: argparse.Namespace, *others: str) -> dict[str, Any]:
+    """What was asked of a command: all but the parser's own marks and ``others``."""
+    return {key: value for key, value in vars(arguments).items() if key not in ("run", "command", *others)}
 
 
 def _release_folder(name: str) -> Path:

@@ -92,9 +92,8 @@ class CausalStudy:
     def possible(self, treatment: str, outcome: str, method: str = "auto", level: float = 0.95) -> list[PossibleEffect]:
         """What the effect can be where the data left directions at the treatment open; empty where they did not."""
         graph = self.discovery.graph if self.discovery is not None and self._own_graph else None
-        if not isinstance(graph, CPDAG) or len(possible_causes(graph, treatment)) == 1:
-            return []
-        return possible_effects(self._data(), graph, treatment, outcome, method, level)
+        possible = possible_causes(graph, treatment) if isinstance(graph, CPDAG) else []
+        return possible_effects(self._data(), possible, treatment, outcome, method, level) if len(possible) > 1 else []
 
     def _careful(self, estimate: Estimate) -> Estimate:
         """Notes where the graph has no effect to offer, or where the data left its directions open."""

@@ -18,9 +18,10 @@ from nexus.reasoning.budget import Budget, OutOfBudget
 from nexus.reasoning.checker import Claim, check
 from nexus.reasoning.clauses import NotClausal
 from nexus.reasoning.english.parser import parse
-from nexus.reasoning.english.text import NotUnderstood, Query, Reading
+from nexus.reasoning.english.text import NotUnderstood, Query, Reading, sentences
 from nexus.reasoning.formulas import (
     FALSE,
+    THING,
     Compare,
     Formula,
     Num,
@@ -30,6 +31,7 @@ from nexus.reasoning.formulas import (
     conjunction,
     disjunction,
     from_data,
+    individuals,
     negation,
     quantities,
 )
@@ -233,8 +235,6 @@ class Reasoner:
 
     def _closed(self, theory: Theory, goal: Formula, budget: Budget) -> Found:
         model, certificate = datalog.closed_world(theory, goal, budget)
-        from nexus.reasoning.formulas import THING, individuals
-
         names = tuple(individuals([*theory.axioms, goal])) or ("_",)
         holds = evaluate(goal, World(model, {}, {THING: names, **theory.sorts}))
         return Found(
@@ -292,8 +292,6 @@ class Reasoner:
         world = self._engine(theory, conjunction(candidates.values()))(theory, FALSE, budget)
         if world.verdict != "open" or world.certificate is None:
             return candidates, False
-        from nexus.reasoning.formulas import THING
-
         data = world.certificate
         shown = World({from_data(a) for a in data["true"]}, {from_data(q): Fraction(v) for q, v in data["values"]},
                       {THING: tuple(data["things"]), **theory.sorts})  # fmt: skip
@@ -309,6 +307,4 @@ class Reasoner:
 
 
 def _last_token(text: str) -> Any:
-    from nexus.reasoning.english.text import sentences
-
     return sentences(text)[-1][-1]

@@ -58,7 +58,9 @@ def confounded(rows: int = 4_000) -> dict[str, np.ndarray]:
 def test_the_truth_is_among_the_effects_and_the_outcome_as_a_cause_means_none():
     table = as_table(confounded())
     graph = cpdag_of(DAG("zty", np.array([[0, 1, 1], [0, 0, 1], [0, 0, 0]], dtype=bool)))
-    found = {effect.causes: effect.estimate for effect in possible_effects(table, graph, "t", "y")}
+    found = {
+        effect.causes: effect.estimate for effect in possible_effects(table, possible_causes(graph, "t"), "t", "y")
+    }
     assert set(found) == {frozenset(), frozenset("z"), frozenset("y"), frozenset("zy")}
     assert found[frozenset("y")] is None
     assert found[frozenset("zy")] is None

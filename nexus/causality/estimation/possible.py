@@ -9,6 +9,7 @@ leaves a DAG without new colliders. That is tried (Dor & Tarsi 1992), so knowled
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,11 +71,16 @@ def _extends(directed: Bools, before: Bools) -> bool:
 
 
 def possible_effects(
-    table: Table, graph: CPDAG, treatment: str, outcome: str, method: str = "auto", level: float = 0.95
+    table: Table,
+    possible: Iterable[frozenset[str]],
+    treatment: str,
+    outcome: str,
+    method: str = "auto",
+    level: float = 0.95,
 ) -> list[PossibleEffect]:
-    """The effect for each possible set of causes; a single one where the data settle it."""
+    """The effect for each ``possible`` set of causes, see :func:`possible_causes`."""
     found = []
-    for causes in possible_causes(graph, treatment):
+    for causes in possible:
         question = Identification(treatment, outcome, None, causes, None, None, None)
         estimate = None if outcome in causes else estimate_effect(table, question, method, level)
         found.append(PossibleEffect(causes, estimate))
