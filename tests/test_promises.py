@@ -348,7 +348,7 @@ def test_parser_solver_verifier():
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        pytest.param("nexus.inference.quantization", "quantize", marks=missing("int8 quantisation")),
+        ("nexus.inference.quantization", "quantize"),
         ("nexus.inference.generation", "stream generate"),
         ("nexus.core.state_space", "LMState"),  # the cache
         ("nexus.training.lora", "LoRA apply_lora load_adapter"),

@@ -22,13 +22,14 @@ from nexus_final.paths import default_root
 QUICK: Mapping[str, Any] = MappingProxyType(
     {
         "align_tokens": 4_096,
-        "align_steps": 10,
+        "align_steps": 6,
         "extract_tokens": 4_096,
         "train_tokens": 2_048,
         "windowed_tokens": 2_048,
         "evaluate_tokens": 2_048,
         "generation_items": 8,
         "chat_prompts": 8,
+        "chat_tokens": 48,
         "context_lengths": (512, 2_048),
     }
 )
@@ -47,7 +48,8 @@ class RunConfig(BaseConfig):
             with windows; repeats included.
         mixer_rate, rest_rate: learning rates of the new state-space paths and of what the teacher gave.
         evaluate_tokens: of each held-out set and length. generation_items: questions of each set; 0 leaves
-            out all that is asked of the carried sets. chat_prompts: of the exam. router_texts: 0 leaves the router out.
+            out all that is asked of the carried sets. chat_prompts: of the exam. chat_tokens: an answer may have; a
+            longer one counts as broken off. router_texts: 0 leaves the router out.
         context_lengths: texts so long that the cost of the next token is measured after them.
         precision: of matrix products where texts are read and learnt from, and in the perplexities (not in answers);
             auto takes bfloat16 where the machine is fast at it.
@@ -74,6 +76,7 @@ class RunConfig(BaseConfig):
     evaluate_tokens: int = 8_192
     generation_items: int = 64
     chat_prompts: int = 100
+    chat_tokens: int = 192
     router_texts: int = 1
     context_lengths: tuple[int, ...] = (512, 1_024, 2_048, 4_096, 8_192, 16_384)
     disk_reserve_gb: float = 0.5
@@ -87,7 +90,7 @@ class RunConfig(BaseConfig):
             *in_range(self, "rest_rate", 0),
             *in_range(self, "ce_weight", 0),
             *in_range(self, "generation_items", 0),
-            *positive(self, "chat_prompts"),
+            *positive(self, "chat_prompts", "chat_tokens"),
             *in_range(self, "router_texts", 0),
             *positive(self, "evaluate_tokens"),
             *in_range(self, "disk_reserve_gb", 0),

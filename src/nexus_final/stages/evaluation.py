@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ class EvaluationStage(Stage):
 
     def inputs(self, ctx: Context) -> dict[str, Any]:
         """Teacher, texts, how much is asked."""
-        names = ("seed", "sequence_length", "evaluate_tokens", "generation_items", "chat_prompts", "context_lengths")
+        names = ("seed", "sequence_length", "evaluate_tokens", "generation_items", "chat_prompts", "chat_tokens")
         facts = {"teachers": teacher_facts(ctx), "data": data_facts(ctx)}
-        return {**facts, **ctx.config.subset(*names, "precision")}
+        return {**facts, **ctx.config.subset(*names, "context_lengths", "precision")}
 
     def run(self, ctx: Context) -> Sequence[Path]:
         """Measure part after part."""
@@ -124,6 +125,7 @@ class EvaluationStage(Stage):
     def _generation(self, ctx: Context, teacher: HybridLM, student: HybridLM) -> dict[str, Any]:
         items = ctx.config.generation_items
         exam = make_exam("test", items, ctx.config.chat_prompts, ctx.paths.cache)
+        exam = replace(exam, chat_tokens=ctx.config.chat_tokens)
         total = 2 * (sum(len(asked.questions) for asked in exam.sets) + len(exam.chat))
         seen: dict[str, int] = {}
         with ctx.progress("answers by generation", total) as bar:

@@ -130,7 +130,7 @@ class TrainingStage(Stage):
             trainer = NexusTrainer(
                 student,
                 lessons,
-                blocks(ctx, "heldout", HELD_OUT_TEXTS),
+                blocks(ctx, "heldout", 1 if ctx.config.quick else HELD_OUT_TEXTS),
                 ctx.paths.checkpoint_latest,
                 settings,
                 ctx.control,
