@@ -28,7 +28,7 @@ from nexus.inference.release import load_release
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "int8.json"
-ROUNDS, LENGTH, BLOCKS = 40, 512, 8
+ROUNDS, LENGTH, BLOCKS = 40, 512, 4
 
 
 @torch.inference_mode()
@@ -48,7 +48,8 @@ def main() -> None:
         for name, each in models.items()
     }
     if release:
-        ids = torch.tensor(release.tokenizer.encode((ROOT / "docs" / "glossary.md").read_text(encoding="utf-8") * 2))
+        pages = "\n\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+        ids = torch.tensor(release.tokenizer.encode(pages))
         for name, each in models.items():
             rows[name]["perplexity"] = perplexity(each, ids[: LENGTH * BLOCKS].view(-1, LENGTH))
     kernels = {str(rows_at_once): kernel(rows_at_once) for rows_at_once in (1, 4, 16, 32, 64)}

@@ -67,8 +67,8 @@ class RunConfig(BaseConfig):
     align_tokens: int = 49_152
     align_steps: int = 200
     extract_tokens: int = 57_344
-    train_tokens: int = 54_272
-    windowed_tokens: int = 18_432
+    train_tokens: int = 49_152
+    windowed_tokens: int = 24_576
     mixer_rate: float = 2e-4
     rest_rate: float = 3e-5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
