@@ -102,11 +102,13 @@ def _add_cause(commands: Any) -> None:
 def _add_certify(commands: Any) -> None:
     certify = commands.add_parser("certify", help="from which score on answers may be given, with a bound on the risk")
     add = certify.add_argument
-    add("--data", metavar="FILE.jsonl", required=True, help="a question a line, with score and right")
+    add("--data", metavar="FILE.jsonl", required=True, help="a line each: question and answer, or score and right")
     add("--alpha", metavar="P", type=float, default=0.05, help="risk allowed among answers (default: %(default)s)")
     add("--delta", metavar="P", type=float, default=0.05, help="how often that may fail (default: %(default)s)")
-    add("--out", metavar="DIR", default="certificate", help="where it is written (default: %(default)s)")
-    add("--release", metavar="DIR", help="the release that answered; the certificate is bound to it")
+    add("--out", metavar="DIR", help="where it is written (default: the release's folder, else certificate)")
+    add("--release", metavar="DIR", help="the release that is asked, or answered; the certificate is bound to it")
+    add("--samples", metavar="K", type=int, default=0, help="answers drawn beside each, for the score: slower, surer")
+    add("--tokens", metavar="N", type=int, help="cut its answers off here (default: 32)")
     add("--memory", metavar="FILE", help="the journal it answered with; the certificate is bound to it")
     add("--prompt", metavar="TEXT", default="", help="how it was asked; the certificate is bound to it")
     add("--sampler", metavar="TEXT", default="", help="how tokens were chosen; the certificate is bound to it")
