@@ -36,6 +36,7 @@ class Manner:
         sampling: how tokens were chosen.
         tokens: the limit of length; None for the certified one.
         stop: texts that end an answer.
+        special: whether anything else was wished for, such as a form that the answer has to follow.
     """
 
     system: str | None = None
@@ -43,6 +44,7 @@ class Manner:
     sampling: Sampling = GREEDY
     tokens: int | None = None
     stop: tuple[str, ...] = ()
+    special: bool = False
 
 
 CERTIFIED = Manner()
@@ -111,7 +113,7 @@ def weights_hash(folder: Path) -> str:
 
 def prompt_hash(release: Release, manner: Manner = CERTIFIED) -> str:
     """SHA-256 over the template, the system message, and whether the question is asked alone."""
-    system = release.generation.system if manner.system is None else manner.system
+    system = (release.generation.system or "") if manner.system is None else manner.system
     alone = manner.turns == ALONE
     parts = [release.tokenizer.chat_template, system, "alone" if alone else "not alone", FORM]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -122,4 +124,5 @@ def sampler_text(manner: Manner, tokens: int, samples: int) -> str:
     chosen = manner.sampling
     drawn = "greedy" if chosen.replace(seed=None) == GREEDY else json.dumps(chosen.to_dict(), sort_keys=True)
     stops = f", until {json.dumps(manner.stop)}" if manner.stop else ""
-    return f"{drawn}, at most {tokens} tokens{stops}, {samples} samples beside it"
+    special = ", with special wishes" if manner.special else ""
+    return f"{drawn}, at most {tokens} tokens{stops}{special}, {samples} samples beside it"

@@ -67,7 +67,7 @@ def _add_text(app: Any, engine: Engine, name: str, path: str, read: Reader) -> N
     @app.post(path, response_model=None)
     async def text(request: Request) -> Response:
         asked = read(engine.release, name, await _json(request), request.state.owner)
-        pieces = answer(engine, asked.ask, request.is_disconnected)
+        pieces = await answer(engine, asked.ask, request.is_disconnected)
         reply = Reply(read is read_chat, name, len(asked.ask.prompt))
         if asked.stream:
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
