@@ -66,13 +66,13 @@ class Living:
 
     # ---- answers ----------------------------------------------------------------------------------------------------
 
-    def ask(self, owner: str, question: str) -> Answer:
-        """The answer to a question that stands alone."""
-        found = self.look_up(owner, question) or self.refused_unheard(CERTIFIED)
+    def ask(self, owner: str, question: str, manner: Manner = CERTIFIED) -> Answer:
+        """The answer to a question that stands alone; the model is not heard in another manner than was certified."""
+        found = self.look_up(owner, question) or self.refused_unheard(manner)
         if found is not None:
             return found
         assert self._speaker is not None, "whoever certifies has a speaker"
-        return self.judge(owner, self._speaker.say(question))
+        return self.judge(owner, self._speaker.say(question), manner)
 
     def look_up(self, owner: str, question: str) -> Answer | None:
         """The answer of a channel that checks what it says, or None if none of them has one."""

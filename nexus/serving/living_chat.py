@@ -6,8 +6,11 @@ stand alone, so nothing that was said before is read again.
 
 from collections.abc import Generator
 
+from nexus.inference.release import Release
+from nexus.inference.sampling import GREEDY, Sampling
 from nexus.living.answers import Answer
 from nexus.living.living import Living
+from nexus.living.opening import open_living
 from nexus.living.own_words import CERTIFIED, Manner
 
 
@@ -53,9 +56,23 @@ class LivingChat:
             return "[proved; nexus reason shows the steps]"
         if answer.channel == "memory":
             return f"[you taught me: {'; '.join(_place(answer, i) for i in range(len(answer.citations)))}]"
-        return (
-            f"[my own words: score {answer.score:.3f}, needed {answer.threshold:.3f}, certificate {answer.certificate}]"
-        )
+        needed = f"score {answer.score:.3f}, needed {answer.threshold:.3f}"
+        return f"[my own words: {needed}, certificate {answer.certificate}]"
+
+
+def open_chat(
+    release: Release,
+    system: str | None,
+    sampling: Sampling | None,
+    max_new_tokens: int,
+    *,
+    memory: str,
+    step: float | None,
+    owner: str,
+) -> LivingChat:
+    """A chat over a release; what is asked for in another manner than was certified is refused."""
+    manner = Manner(system=system, sampling=sampling or GREEDY, tokens=max_new_tokens)
+    return LivingChat(open_living(release, memory, step, create=False), owner, manner)
 
 
 def _place(answer: Answer, i: int) -> str:
