@@ -1,6 +1,6 @@
 """`POST /v1/feedback`: whether an answer was right, for the alarm of the channel that gave it.
 
-`GET` says how the channels stand. The body is ``{"id": "...", "right": true}``, with the id of an answer's extension field.
+`GET` says how the channels stand. The body is ``{"id": "...", "right": true}``, the id from an answer's field `nexus`.
 """
 
 from collections.abc import Awaitable, Callable
