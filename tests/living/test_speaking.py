@@ -1,10 +1,13 @@
 """The release speaks as ever, and its numbers are those of a pass over the finished text."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from nexus.inference.generation import generate
+from nexus.inference.release import GenerationDefaults
 from nexus.living.speaking import Voice
 from tests.serving.small import END, release_of
 from tests.tiny_release import never_end, tiny_model
@@ -47,7 +50,7 @@ def test_the_numbers_are_those_of_one_pass_over_prompt_and_answer(release):
 def test_rows_that_end_early_leave_and_are_marked():
     model = tiny_model().double()
     release = release_of()
-    release = type(release)(model, release.tokenizer, release.generation.replace(eos_ids=tuple(range(0, 259, 3))), None)
+    release = replace(release, model=model, generation=GenerationDefaults(eos_ids=tuple(range(0, 259, 3))))
     voice = Voice(release, tokens=12)
     texts = [f"Question {i}" for i in range(12)]
     together = voice.say_all(texts)
@@ -73,8 +76,6 @@ def test_what_does_not_fit_is_refused():
     release = release_of()
     with pytest.raises(ValueError, match="too few"):
         Voice(release, tokens=0)
-    small = type(release)(
-        never_end(tiny_model(max_seq_length=40, tie_embeddings=False)), *list(vars(release).values())[1:]
-    )
+    small = replace(release, model=never_end(tiny_model(max_seq_length=40, tie_embeddings=False)))
     with pytest.raises(ValueError, match="say it shorter"):
         Voice(small, tokens=9).say("x" * 60)
