@@ -52,9 +52,7 @@ def test_the_surest_channel_answers_first(certified, living, tmp_path):
 
 def test_a_refusal_is_one_polite_sentence_that_names_what_would_help(certified, living):
     _, refused = by_outcome(living, certified[1])
-    assert refused.text.startswith(
-        "Sorry, no proof and nothing that I was taught answers this, and I am not sure enough"
-    )
+    assert refused.text.startswith("Sorry, no proof and nothing that I was taught answers this, and I am not sure")
     assert "would help" in refused.text
     assert refused.text.count(".") == 1
     assert refused.score < refused.threshold
