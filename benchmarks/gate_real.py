@@ -1,6 +1,6 @@
 """The gate on real questions: which score tells right from wrong, and whether a certificate on real scores holds.
 
-    python benchmarks/gate_real.py --release DIR --answers DIR --ask      ask the release (resumes; about half an hour)
+    python benchmarks/gate_real.py --release DIR --answers DIR --ask      ask the release; the same again goes on
     python benchmarks/gate_real.py --release DIR --answers DIR            the figures, from the kept answers
     python benchmarks/gate_real.py ... --bigbench bigbench-1.0.0.tar.gz   with SQuAD, its shifts and Disfl-QA
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from nexus.living.speaking import Voice
 from nexus.living.trace import Said
 
 RESULTS = Path(__file__).resolve().parent / "results"
-COUNTS = {"boolq": 200, "asdiv": 150, "openbookqa": 150, "open book": 350, "squad": 450, "unanswerable": 200}
+COUNTS = {"boolq": 200, "asdiv": 200, "openbookqa": 200, "open book": 480, "squad": 420, "unanswerable": 200}
 FIT = 0.4
 DRAWS, BOOTSTRAPS = 1_000, 4_000
 DELTA = 0.05
@@ -44,15 +45,17 @@ def main() -> None:
     options.add_argument("--answers", required=True, type=Path, help="folder of the kept answers")
     options.add_argument("--ask", action="store_true")
     options.add_argument("--bigbench", type=Path)
-    options.add_argument("--samples", type=int, default=4)
-    options.add_argument("--tokens", type=int, default=24)
+    options.add_argument("--samples", type=int, default=3)
+    options.add_argument("--tokens", type=int, default=16)
+    options.add_argument("--start", type=int, default=0, help="begin with this question")
     options.add_argument("--share", type=float, default=1.0, help="of the questions")
+    options.add_argument("--seconds", type=float, default=float("inf"), help="ask for so long; 75 if any are left")
     chosen = options.parse_args()
     if chosen.ask:
         counts = {name: int(count * chosen.share) for name, count in COUNTS.items()}
+        asked = mixed(counts, chosen.bigbench, 0)
         voice = Voice(load_release(chosen.release), chosen.tokens, chosen.samples)
-        ask(voice, mixed(counts, chosen.bigbench, 0), chosen.answers)
-        return
+        sys.exit(75 * ask(voice, asked, chosen.answers, chosen.seconds, chosen.start))
     figures = measure(*load(chosen.answers), chosen.tokens)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "gate_real.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ import json
 import random
 import re
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from nexus.data.text import QAItem
 from nexus.living.questions import Question
 from nexus_final.datasets import carried_set
 
-WORDS = 130  # of a passage at most, to keep reading cheap
-PAGES = 6  # of an open book
+WORDS = 60  # of a passage at most, to keep reading cheap
+PAGES = 3  # of an open book
 TASKS = "bigbench/benchmark_tasks"
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -80,12 +80,13 @@ def open_book(seed: int) -> list[Question]:
 def squad(archive: Path) -> list[Question]:
     """Reading: a passage and a question whose answer stands in it. Of each passage one question."""
     found: dict[str, Question] = {}
-    for name, examples in _tasks(archive, f"{TASKS}/squad_shifts/"):
-        kind = "SQuAD" if "squad" in Path(name).parent.name and "squad" in Path(name).stem else "SQuAD shift"
-        for example in examples:
-            context, _, question = example["input"].rpartition("\n")
-            made = _reading(context, question, tuple(dict.fromkeys(_list(example["target"]))), kind)
-            if made is not None:
+    for name, content in _files(archive, f"{TASKS}/squad_shifts/"):
+        kind = "SQuAD" if "squaddev" in name else "SQuAD shift"
+        for paragraph in (p for article in content.get("data", []) for p in article["paragraphs"]):
+            asked = paragraph["qas"][len(found) % len(paragraph["qas"])]
+            answers = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
+            made = _reading(paragraph["context"], asked["question"], answers, kind)
+            if made is not None and answers:
                 found.setdefault(made.context, made)
     return list(found.values())
 
@@ -93,13 +94,11 @@ def squad(archive: Path) -> list[Question]:
 def unanswerable(archive: Path) -> list[Question]:
     """Disfl-QA: the passage does not say it. Of each passage one question."""
     found: dict[str, Question] = {}
-    for _, examples in _tasks(archive, f"{TASKS}/disfl_qa/"):
-        for example in examples:
-            if _list(example["target"]) != ["unknown"]:
-                continue
-            context, _, question = example["input"].rpartition("\n")
+    for _, content in _files(archive, f"{TASKS}/disfl_qa/"):
+        for example in content.get("examples", []):
+            question, _, context = example["input"].partition("context:")
             made = _reading(context, question, (), "unanswerable")
-            if made is not None:
+            if made is not None and example["target"] == "unknown":
                 found.setdefault(made.context, made)
     return list(found.values())
 
@@ -117,21 +116,15 @@ def mixed(counts: dict[str, int], archive: Path | None, seed: int) -> list[Quest
 
 
 def _reading(context: str, question: str, answers: tuple[str, ...], kind: str) -> Question | None:
-    context, question = context.strip(), question.removeprefix("Question:").strip()
+    context, question = " ".join(context.split()), " ".join(question.split())
     if not question or not 20 <= len(context.split()) <= WORDS:
         return None
     return Question(question=question, answers=answers, context=context, kind=kind)
 
 
-def _tasks(archive: Path, folder: str) -> Iterable[tuple[str, Sequence[dict[str, Any]]]]:
-    """The examples of each task file below a folder of the archive."""
+def _files(archive: Path, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The task files below a folder of the archive."""
     with tarfile.open(archive) as tar:
         for member in tar:
             if folder in member.name and member.name.endswith(".json"):
-                content = json.load(tar.extractfile(member))
-                if "examples" in content:
-                    yield member.name, content["examples"]
-
-
-def _list(target: str | list[str]) -> list[str]:
-    return [target] if isinstance(target, str) else target
+                yield Path(member.name).name, json.load(tar.extractfile(member))

@@ -13,25 +13,27 @@ from nexus.living.questions import Question
 from nexus.living.speaking import Voice
 from nexus.living.trace import Said
 
-PART = 64  # questions that are asked between two savings
+PART = 16  # questions that are asked between two savings
 LISTS = ("logprobs", "entropies")  # of different length in each answer
 STATES = ("question", "answer")
 
 
-def ask(voice: Voice, questions: list[Question], folder: Path) -> list[Said]:
-    """Answer all questions that are not answered in the folder yet; returns all answers."""
+def ask(voice: Voice, questions: list[Question], folder: Path, seconds: float, first: int = 0) -> bool:
+    """Answer questions that are not answered in the folder yet, for so long; returns whether any are left."""
     folder.mkdir(parents=True, exist_ok=True)
     begun, new = time.monotonic(), 0
-    for start in range(0, len(questions), PART):
+    for start in range(first, len(questions), PART):
         path = folder / f"{start:05}.npz"
         if path.is_file():
             continue
+        if time.monotonic() - begun > seconds:
+            return True
         part = questions[start : start + PART]
         save(path, part, voice.say_all([question.text for question in part]))
         new += len(part)
         pace = 60 * new / (time.monotonic() - begun)
         print(f"{start + len(part)} of {len(questions)} answered, {pace:.1f} a minute", flush=True)
-    return load(folder)[1]
+    return False
 
 
 def save(path: Path, questions: list[Question], said: list[Said]) -> None:

@@ -67,10 +67,9 @@ def certify_release(release: Release, request: ReleaseRequest, progress: Progres
         ValueError, FileNotFoundError: the file or an option cannot be used; the message has the cure.
         ImportError: scikit-learn or matplotlib is missing.
     """
-    questions = read_questions(request.data)
+    voice, questions = Voice(release, request.tokens, request.samples), read_questions(request.data)
     if len(questions) < LEAST:
         raise ValueError(f"--data: {len(questions)} questions are too few. cure: give {LEAST} at least, better 1,000")
-    voice = Voice(release, request.tokens, request.samples)
     asked = split(questions, voice.say_all([question.text for question in questions], progress), request.seed)
     folder = release.folder / FOLDER if request.out is None else request.out
     score, verdict = fit_and_certify(asked, request)

@@ -110,9 +110,7 @@ class Living:
         """
         given = self._given.get(answer_id)
         if given is None or given.owner != owner:
-            raise ValueError(
-                f"id: {answer_id[:60]!r} is no answer that waits for feedback. cure: give a recent one's id"
-            )
+            raise ValueError(f"id: {answer_id[:60]!r} waits for no feedback. cure: give the id of a recent answer")
         if self._journal is not None:
             self._journal.feedback(owner, right, about=answer_id)
         del self._given[answer_id]

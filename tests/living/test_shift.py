@@ -11,7 +11,7 @@ def alarms(draw, runs=60, steps=400, reference=300):
     delays = []
     for seed in range(runs):
         rng = np.random.default_rng(seed)
-        watch = ShiftAlarm(rng.random(reference), 0.05, seed)
+        watch = ShiftAlarm(rng.random(reference), 0.05, seed=10_000 + seed)
         delays.append(next((n for n in range(1, steps + 1) if watch.feed(draw(rng))), np.inf))
     return np.mean(np.isfinite(delays)), np.median(delays)
 

@@ -50,11 +50,12 @@ def test_the_numbers_are_those_of_one_pass_over_prompt_and_answer(release):
 def test_rows_that_end_early_leave_and_are_marked():
     model = tiny_model().double()
     release = release_of()
-    release = replace(release, model=model, generation=GenerationDefaults(eos_ids=tuple(range(0, 259, 3))))
+    release = replace(release, model=model, generation=GenerationDefaults(eos_ids=tuple(range(0, 259, 12))))
     voice = Voice(release, tokens=12)
     texts = [f"Question {i}" for i in range(12)]
     together = voice.say_all(texts)
-    assert {one.ended for one in together} == {True, False} or len({one.tokens for one in together}) > 2
+    assert {one.ended for one in together} == {True, False}
+    assert len({one.tokens for one in together}) > 2
     for text, one in zip(texts, together, strict=True):
         alone = voice.say(text)
         assert (alone.text, alone.tokens, alone.ended) == (one.text, one.tokens, one.ended)

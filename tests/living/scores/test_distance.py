@@ -14,5 +14,5 @@ def test_it_tells_known_from_unknown_and_does_not_depend_on_units():
     distance = Distance.fit(known)
     scores = np.concatenate([distance(near), distance(far)])
     inside = np.repeat([True, False], 300)
-    assert augrc(scores, inside) < 0.5 * augrc(np.zeros(600), inside)
+    assert augrc(scores, inside) < 0.75 * augrc(np.zeros(600), inside)  # perfect: half of it
     assert abs(np.mean(distance(near) ** 2) / 12 - 1) < 0.3  # about one a direction
