@@ -15,6 +15,7 @@ from nexus.inference.release import Release
 from nexus.serving.answering import answer, whole
 from nexus.serving.engine import Engine
 from nexus.serving.errors import ApiError
+from nexus.serving.feedback import add_feedback
 from nexus.serving.guard import Guard
 from nexus.serving.replies import Reply
 from nexus.serving.requests import TextRequest, check_model, read_chat, read_completion
@@ -56,6 +57,8 @@ def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), 
     _add_status(app, engine, name)
     _add_text(app, engine, name, "/v1/chat/completions", read_chat)
     _add_text(app, engine, name, "/v1/completions", read_completion)
+    if engine.desk is not None:
+        add_feedback(app, engine.desk, _json)
     app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics)
     return app
 
@@ -67,7 +70,7 @@ def _add_text(app: Any, engine: Engine, name: str, path: str, read: Reader) -> N
     @app.post(path, response_model=None)
     async def text(request: Request) -> Response:
         asked = read(engine.release, name, await _json(request), request.state.owner)
-        pieces = answer(engine, asked.ask, request.is_disconnected)
+        pieces = await answer(engine, asked.ask, request.is_disconnected)
         reply = Reply(read is read_chat, name, len(asked.ask.prompt))
         if asked.stream:
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
