@@ -1,0 +1,230 @@
+"""Read a question: whom it mentions, which relations lead from there to the answer, and what kind of answer it wants.
+
+The one idea: a question is a path. "Where does Ada's sister live?" starts at Ada, goes to her sister, and from there to
+where she lives; each step is a set of relation names, matched by nexus.living.retriever against what was taught. Only
+names that were taught can be mentioned: the caller passes a test for that, so another name never stands in for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nexus.living.reading import VERBS, Key, inflected, numeric
+from nexus.living.relations import KINDS, TIMED, Sense, senses
+from nexus.living.words import (
+    ARTICLES,
+    ASKING,
+    BE,
+    DO,
+    HAVE,
+    MINE,
+    MODAL,
+    PERSONS,
+    POSSESSIVE,
+    PREPOSITIONS,
+    SMALL,
+    Word,
+    key,
+    words,
+)  # fmt: skip
+
+Wanted = Literal["time", "place", "person", "number", ""]
+_WHICH = frozenset(("which", "what", "whom"))
+MAX_NAME = 7  # words in a row that are looked up as a name
+_PLACES = frozenset(["where", "city", "town", "country", "place", "village"])
+_TIMES = frozenset(["when", "year", "day", "date", "time", "month", "hour"])
+_BREAKS = BE | DO | HAVE | MODAL | PREPOSITIONS | ASKING | {"and", "or", "that"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One relation to follow.
+
+    Attributes:
+        relation: what it is called.
+        names: words of it that are names or numbers.
+        masked: the question up to here, with "someone" for whom it is about.
+        key: the thing itself, where "someone's thing" may be known by that name.
+    """
+
+    relation: frozenset[str]
+    names: frozenset[str]
+    masked: str
+    key: Key
+
+
+@dataclass(frozen=True)
+class Query:
+    """One way to understand a question.
+
+    ``turned``: what is mentioned is the value of the (one) step, and its subject is asked for.
+    """
+
+    mention: Key
+    steps: tuple[Step, ...]
+    turned: bool
+    wanted: Wanted
+    polar: bool
+
+
+def queries(question: str, known: Callable[[Key], bool]) -> list[Query]:
+    """Every way to understand a question, longest names first."""
+    found = words(question)
+    wanted, polar = _wanted(found), bool(found) and found[0].norm in BE | DO | HAVE | MODAL
+    return [_query(question, found, first, last, wanted, polar) for first, last in _mentions(found, known)]
+
+
+def _mentions(found: Sequence[Word], known: Callable[[Key], bool]) -> Iterator[tuple[int, int]]:
+    spans = [(a, a + n) for n in range(MAX_NAME, 0, -1) for a in range(len(found) - n + 1)]
+    taken: list[tuple[int, int]] = []
+    for a, b in spans:
+        if found[a].norm in ARTICLES or found[a].norm == POSSESSIVE or any(x <= a and b <= y for x, y in taken):
+            continue
+        mine = b - a == 1 and (found[a].norm in MINE or found[a].norm in PERSONS)
+        small = b - a == 1 and found[a].norm in SMALL and not found[a].named
+        if mine or (not small and known(key(found[a:b]))):
+            taken.append((a, b))
+            yield a, b
+
+
+def _wanted(found: Sequence[Word]) -> Wanted:
+    norms = [word.norm for word in found]
+    if "how" in norms and norms[norms.index("how") + 1 :][:1] in (["many"], ["much"], ["old"]):
+        return "number"
+    at = next((n for n, norm in enumerate(norms) if norm in ASKING), None)
+    if at is None:
+        return ""
+    after = (
+        next((norm for norm in norms[at + 1 :] if norm not in ARTICLES), "") if norms[at] in ("what", "which") else ""
+    )
+    if norms[at] == "where" or after in _PLACES:
+        return "place"
+    if norms[at] == "when" or after in _TIMES:
+        return "time"
+    return "person" if norms[at] in ("who", "whom", "whose") else ""
+
+
+def _query(question: str, found: list[Word], first: int, last: int, wanted: Wanted, polar: bool) -> Query:
+    used = set(range(first, last))
+    groups = [*_after(found, first, last, used), *_before(found, first, used)]
+    steps: list[Step] = []
+    start, end = found[first].start, found[last - 1].end
+    for group in groups:
+        names = [found[n] for n in group]
+        relation = _relation(names, senses(names), wanted if group is groups[-1] else "")
+        if relation:
+            span = (min(start, names[0].start), max(end, names[-1].end))
+            steps.append(Step(relation, _names(names), f"someone's {_words(names)}", key(names)))
+            start, end = span
+    rest = [n for n in range(len(found)) if n not in used]
+    left = [found[n] for n in rest]
+    meant = [sense for sense in senses(left, "verb") if not _polite(left, sense)]
+    final = _relation(left, meant, wanted, _passive(found))
+    masked = f"{question[:start]}someone{question[end:]}"
+    if final - KINDS or not steps:
+        final = final - KINDS or final
+        steps.append(Step(final or _bare(wanted), _names(left), masked, ()))
+    steps = [step for step in steps if step.relation - KINDS] or steps[-1:]
+    turned = len(steps) == 1 and _is_turned(found, rest, meant, first, last)
+    return Query(key(found[first:last]), tuple(steps), turned, wanted, polar)
+
+
+def _after(found: Sequence[Word], first: int, last: int, used: set[int]) -> Iterator[list[int]]:
+    """What the one who is mentioned has: "Ada's boss's phone" gives boss, phone."""
+    at = last
+    while at < len(found) and (found[at].norm == POSSESSIVE or (at == last and found[first].norm in MINE)):
+        at += found[at].norm == POSSESSIVE
+        begin = at
+        while at < len(found) and not _ends(found, begin, at):
+            at += 1
+        if at == begin:
+            return
+        used.update(range(begin - 1, at))
+        yield list(range(begin, at))
+
+
+def _before(found: Sequence[Word], first: int, used: set[int]) -> Iterator[list[int]]:
+    """Of whom the one who is mentioned is: "the phone of the boss of Ada" gives boss, phone."""
+    at = first - 1
+    while True:
+        while at >= 0 and found[at].norm in ARTICLES:
+            at -= 1
+        if at < 1 or found[at].norm != "of":
+            return
+        end = at
+        while at > 0 and found[at - 1].norm not in _BREAKS | ARTICLES | {POSSESSIVE} and not _verb(found, at - 1, end):
+            at -= 1
+        if at == end:
+            return
+        used.update(range(at, end + 1))
+        yield list(range(at, end))
+        at -= 1
+
+
+def _ends(found: Sequence[Word], begin: int, at: int) -> bool:
+    return found[at].norm in _BREAKS | {POSSESSIVE} or (at > begin and _verb(found, at, len(found)))
+
+
+def _verb(found: Sequence[Word], at: int, end: int) -> bool:
+    word = found[at]
+    helped = any(other.norm in DO | MODAL for other in found[:at])
+    return word.stem in VERBS and not word.named and (helped or (inflected(word) and at + 1 <= end))
+
+
+def _relation(found: Sequence[Word], meant: Sequence[Sense], wanted: Wanted, passive: bool = False) -> frozenset[str]:
+    made = set()
+    for sense in meant:
+        relation = sense.relation
+        if sense.kind == "turned" and passive:  # "When was it written?" does not ask by whom
+            relation = TIMED.get(relation, found[sense.first].stem)
+        elif relation in TIMED and wanted == "time":
+            relation = TIMED[relation]
+        made.add(relation)
+    return frozenset(made)
+
+
+def _bare(wanted: Wanted) -> frozenset[str]:
+    """ "Where is it?" asks for a place, "When is it?" for a time."""
+    return frozenset({"place": ("location",), "time": ("time",)}.get(wanted, ()))
+
+
+def _polite(left: Sequence[Word], sense: Sense) -> bool:
+    return not sense.known and all(left[n].norm in SMALL for n in range(sense.first, sense.last))
+
+
+def _passive(found: Sequence[Word]) -> bool:
+    return any(word.norm in BE for word in found) and not any(word.norm == "by" for word in found)
+
+
+def _is_turned(found: Sequence[Word], rest: Sequence[int], meant: Sequence[Sense], first: int, last: int) -> bool:
+    """Whether the question gives the value and asks for the subject."""
+    norms = [word.norm for word in found]
+    if "whose" in norms or any(
+        norms[n] == "of" and norms[n + 1] in ("which", "what", "whom") for n in range(len(norms) - 1)
+    ):
+        return True
+    if any(n > 1 and norm == POSSESSIVE and norms[n - 2] in ("which", "what") for n, norm in enumerate(norms)):
+        return True
+    verb = next((sense for sense in meant if sense.kind != "noun" or sense.relation in VERBS), None)
+    if verb is None:
+        return False
+    before = rest[verb.first] < first
+    if found[rest[verb.last - 1]].norm == "by":
+        return before
+    helped = any(norm in DO | MODAL | BE for norm in norms[:first])
+    if verb.kind != "turned":
+        return before and not helped
+    by = norms.index("by") if "by" in norms else None
+    if any(norm in BE for norm in norms) and inflected(found[rest[verb.first]]):
+        return by is not None and rest[verb.first] < by < first
+    return not before
+
+
+def _names(found: Sequence[Word]) -> frozenset[str]:
+    return frozenset(word.stem for word in found if (word.named and word.start) or numeric(word))
+
+
+def _words(found: Sequence[Word]) -> str:
+    return " ".join(word.text for word in found)
