@@ -8,7 +8,7 @@ names that were taught can be mentioned: the caller passes a test for that, so a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nexus.living.reading import VERBS, Key, inflected, numeric
@@ -31,7 +31,9 @@ from nexus.living.words import (
 )  # fmt: skip
 
 Wanted = Literal["time", "place", "person", "number", ""]
+_ADJECTIVES = frozenset(("allergic", "famous", "set"))  # they lead on like verbs: "Ada's sister is allergic to"
 _WHICH = frozenset(("which", "what", "whom"))
+LESS_USUAL = 0.97
 MAX_NAME = 7  # words in a row that are looked up as a name
 _PLACES = frozenset(["where", "city", "town", "country", "place", "village"])
 _TIMES = frozenset(["when", "year", "day", "date", "time", "month", "hour"])
@@ -59,7 +61,8 @@ class Step:
 class Query:
     """One way to understand a question.
 
-    ``turned``: what is mentioned is the value of the (one) step, and its subject is asked for.
+    ``turned``: what is mentioned is the value of the (one) step, and its subject is asked for. ``weight``: below 1 for
+    the less usual of two ways.
     """
 
     mention: Key
@@ -67,26 +70,31 @@ class Query:
     turned: bool
     wanted: Wanted
     polar: bool
+    weight: float = 1.0
 
 
 def queries(question: str, known: Callable[[Key], bool]) -> list[Query]:
     """Every way to understand a question, longest names first."""
     found = words(question)
-    wanted, polar = _wanted(found), bool(found) and found[0].norm in BE | DO | HAVE | MODAL
-    return [_query(question, found, first, last, wanted, polar) for first, last in _mentions(found, known)]
+    return [
+        replace(_query(question, found, (first, last), groups, used), weight=weight)
+        for first, last in _mentions(found, known)
+        for groups, used, weight in _orders(found, first, last)
+    ]
 
 
 def _mentions(found: Sequence[Word], known: Callable[[Key], bool]) -> Iterator[tuple[int, int]]:
-    spans = [(a, a + n) for n in range(MAX_NAME, 0, -1) for a in range(len(found) - n + 1)]
-    taken: list[tuple[int, int]] = []
-    for a, b in spans:
-        if found[a].norm in ARTICLES or found[a].norm == POSSESSIVE or any(x <= a and b <= y for x, y in taken):
-            continue
-        mine = b - a == 1 and (found[a].norm in MINE or found[a].norm in PERSONS)
-        small = b - a == 1 and found[a].norm in SMALL and not found[a].named
-        if mine or (not small and known(key(found[a:b]))):
-            taken.append((a, b))
-            yield a, b
+    for size in range(MAX_NAME, 0, -1):
+        for a in range(len(found) - size + 1):
+            first = found[a]
+            if first.norm in ARTICLES or first.norm == POSSESSIVE or (size == 1 and _no_name(first)):
+                continue
+            if (size == 1 and (first.norm in MINE or first.norm in PERSONS)) or known(key(found[a : a + size])):
+                yield a, a + size
+
+
+def _no_name(word: Word) -> bool:
+    return word.norm in SMALL and not word.named and word.norm not in MINE and word.norm not in PERSONS
 
 
 def _wanted(found: Sequence[Word]) -> Wanted:
@@ -106,29 +114,38 @@ def _wanted(found: Sequence[Word]) -> Wanted:
     return "person" if norms[at] in ("who", "whom", "whose") else ""
 
 
-def _query(question: str, found: list[Word], first: int, last: int, wanted: Wanted, polar: bool) -> Query:
+def _orders(found: Sequence[Word], first: int, last: int) -> Iterator[tuple[list[list[int]], set[int], float]]:
+    """What leads away from a name: "the sister of Ada's boss" goes to the boss first, "the author of Dune's job" to
+    the author; the first is more usual."""
     used = set(range(first, last))
-    groups = [*_after(found, first, last, used), *_before(found, first, used)]
-    steps: list[Step] = []
-    start, end = found[first].start, found[last - 1].end
-    for group in groups:
-        names = [found[n] for n in group]
-        relation = _relation(names, senses(names), wanted if group is groups[-1] else "")
-        if relation:
-            span = (min(start, names[0].start), max(end, names[-1].end))
-            steps.append(Step(relation, _names(names), f"someone's {_words(names)}", key(names)))
-            start, end = span
+    after, before = list(_after(found, first, last, used)), list(_before(found, first, used))
+    yield after + before, used, 1.0
+    if after and before:
+        yield before + after, used, LESS_USUAL
+
+
+def _query(
+    question: str, found: list[Word], name: tuple[int, int], groups: list[list[int]], used: set[int]
+) -> Query:  # fmt: skip
+    wanted, polar = _wanted(found), found[0].norm in BE | DO | HAVE | MODAL
     rest = [n for n in range(len(found)) if n not in used]
     left = [found[n] for n in rest]
-    meant = [sense for sense in senses(left, "verb") if not _polite(left, sense)]
+    meant = senses(left, "verb")
     final = _relation(left, meant, wanted, _passive(found))
-    masked = f"{question[:start]}someone{question[end:]}"
+    steps: list[Step] = []
+    start, end = found[name[0]].start, found[name[1] - 1].end
+    for group in groups:
+        names = [found[n] for n in group]
+        relation = _relation(names, senses(names), "" if final - KINDS or group is not groups[-1] else wanted)
+        if relation:
+            steps.append(Step(relation, _names(names), f"someone's {_words(names)}", key(names)))
+            start, end = min(start, names[0].start), max(end, names[-1].end)
     if final - KINDS or not steps:
-        final = final - KINDS or final
-        steps.append(Step(final or _bare(wanted), _names(left), masked, ()))
+        masked = f"{question[:start]}someone{question[end:]}"
+        steps.append(Step(final - KINDS or final or _bare(wanted), _names(left), masked, ()))
     steps = [step for step in steps if step.relation - KINDS] or steps[-1:]
-    turned = len(steps) == 1 and _is_turned(found, rest, meant, first, last)
-    return Query(key(found[first:last]), tuple(steps), turned, wanted, polar)
+    turned = len(steps) == 1 and _is_turned(found, rest, meant, name[0])
+    return Query(key(found[slice(*name)]), tuple(steps), turned, wanted, polar)
 
 
 def _after(found: Sequence[Word], first: int, last: int, used: set[int]) -> Iterator[list[int]]:
@@ -137,6 +154,7 @@ def _after(found: Sequence[Word], first: int, last: int, used: set[int]) -> Iter
     while at < len(found) and (found[at].norm == POSSESSIVE or (at == last and found[first].norm in MINE)):
         at += found[at].norm == POSSESSIVE
         begin = at
+        at += next((sense.last for sense in senses(found[begin:]) if sense.first == 0 and sense.known), 0)
         while at < len(found) and not _ends(found, begin, at):
             at += 1
         if at == begin:
@@ -169,8 +187,10 @@ def _ends(found: Sequence[Word], begin: int, at: int) -> bool:
 
 def _verb(found: Sequence[Word], at: int, end: int) -> bool:
     word = found[at]
+    if word.named or (at and found[at - 1].norm in ARTICLES | {POSSESSIVE}):
+        return False
     helped = any(other.norm in DO | MODAL for other in found[:at])
-    return word.stem in VERBS and not word.named and (helped or (inflected(word) and at + 1 <= end))
+    return word.norm in _ADJECTIVES or (word.stem in VERBS and (helped or (inflected(word) and at + 1 <= end)))
 
 
 def _relation(found: Sequence[Word], meant: Sequence[Sense], wanted: Wanted, passive: bool = False) -> frozenset[str]:
@@ -190,15 +210,11 @@ def _bare(wanted: Wanted) -> frozenset[str]:
     return frozenset({"place": ("location",), "time": ("time",)}.get(wanted, ()))
 
 
-def _polite(left: Sequence[Word], sense: Sense) -> bool:
-    return not sense.known and all(left[n].norm in SMALL for n in range(sense.first, sense.last))
-
-
 def _passive(found: Sequence[Word]) -> bool:
     return any(word.norm in BE for word in found) and not any(word.norm == "by" for word in found)
 
 
-def _is_turned(found: Sequence[Word], rest: Sequence[int], meant: Sequence[Sense], first: int, last: int) -> bool:
+def _is_turned(found: Sequence[Word], rest: Sequence[int], meant: Sequence[Sense], first: int) -> bool:
     """Whether the question gives the value and asks for the subject."""
     norms = [word.norm for word in found]
     if "whose" in norms or any(
@@ -223,7 +239,8 @@ def _is_turned(found: Sequence[Word], rest: Sequence[int], meant: Sequence[Sense
 
 
 def _names(found: Sequence[Word]) -> frozenset[str]:
-    return frozenset(word.stem for word in found if (word.named and word.start) or numeric(word))
+    named = (word for word in found if word.norm not in SMALL and word.start)
+    return frozenset(word.stem for word in named if word.named or numeric(word))
 
 
 def _words(found: Sequence[Word]) -> str:

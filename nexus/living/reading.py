@@ -12,8 +12,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nexus.living.relations import PHRASES, TIMED, Sense, phrase_at, senses
-from nexus.living.words import BE, DO, HAVE, MINE, MODAL, POSSESSIVE, PREPOSITIONS, Word, content, key, stem, words
+from nexus.living.relations import KINDS, PHRASES, TIMED, Sense, phrase_at, senses
+from nexus.living.words import (
+    ARTICLES,
+    BE,
+    DO,
+    HAVE,
+    MINE,
+    MODAL,
+    POSSESSIVE,
+    PREPOSITIONS,
+    Word,
+    content,
+    key,
+    stem,
+    words,
+)
 
 Key = tuple[str, ...]
 MAX_SUBJECT = 9  # words; what is longer is no name
@@ -42,12 +56,12 @@ _TIMES_WORDS = (
 )
 _TIMES = frozenset(_TIMES_WORDS.split())
 _VERB_STEMS = (
-    "like love hate enjoy want need know speak study learn read drive ride visit collect cook grow keep feed wear "
-    "drink eat use play sell buy rent serve offer contain hold include border cross flow lie stand begin end start stop win "
-    "lose join leave meet call marry help prefer fear repair fix invent discover break carry build plan organise "
-    "organize host expect cost weigh measure last take run teach sing paint draw compose direct design produce make "
-    "manufacture open close shut live reside dwell work own lead manage supervise found write publish appear die mean "
-    "charge support train treat dance swim climb bring send give"
+    "like love hate enjoy want need know speak study learn read drive ride visit collect cook grow keep feed "
+    "wear drink eat use play sell buy rent serve offer contain hold include border cross flow lie stand begin "
+    "end start stop win lose join leave meet call marry help prefer fear repair fix invent discover break carry "
+    "build plan organise organize host expect cost weigh measure last take run teach sing paint draw compose "
+    "direct design produce make manufacture open close shut live reside dwell work own lead manage supervise "
+    "found write publish appear die mean charge support train treat dance swim climb bring send give"
 )
 VERBS = frozenset(stem(word) for word in _VERB_STEMS.split()) | frozenset(
     phrase[0] for phrase, kinds in PHRASES.items() if kinds.keys() != {"noun"} and phrase[0] != "head"
@@ -114,7 +128,7 @@ def finite(found: Sequence[Word], at: int) -> bool:
 
 def inflected(word: Word) -> bool:
     """Whether a verb has an ending, or an irregular form."""
-    return word.norm.endswith(("s", "ed")) or (stem(word.norm) != word.norm and word.norm[:-1] != word.stem)
+    return word.norm.endswith(("s", "ed")) or irregular(word.norm)
 
 
 def relation_of(found: Sequence[Word]) -> frozenset[str]:
@@ -125,9 +139,11 @@ def relation_of(found: Sequence[Word]) -> frozenset[str]:
 def name_of(found: Sequence[Word]) -> Key:
     """The key of a noun phrase; "the sister of Ada" is "Ada's sister"."""
     split = owned(found)
-    if split is None or not any(word.norm == "of" for word in found):
+    if split is None:
         return key(found)
     owner, thing = split
+    if {word.stem for word in thing if word.norm not in ARTICLES} <= KINDS:  # "the story of Dune" is Dune
+        return name_of(owner)
     return (*name_of(owner), POSSESSIVE, *key(thing))
 
 
@@ -220,7 +236,7 @@ def _plainly(text: str, subject: Sequence[Word], rest: list[Word], quote: tuple[
     if split is not None:
         owner, thing = split
         turned = _made(text, name_of(_trimmed(text, owner, quote)), owner, relation_of(thing), subject, quote)
-        return [turned, whole]
+        return [turned, replace(whole, said=frozenset())]
     first = rest[0]
     if first.norm in _CALLED and len(rest) > 1:
         return [_made(text, name_of(subject), subject, frozenset(("nam",)), rest[1:], quote)]

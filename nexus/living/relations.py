@@ -28,7 +28,7 @@ TIMED = {"birthplace": "birthday", "founder": "foundation", "publisher": "public
 _KIND_WORDS = (
     "name named called call city town country place person people man woman someone somebody year day date time hour "
     "month thing kind sort type number amount called company firm exactly again originally original first current "
-    "present mine holder these those days answer question one ones"
+    "present story plot mine holder these those days answer question one ones"
 )
 KINDS = frozenset(stem(word) for word in _KIND_WORDS.split())
 

@@ -23,7 +23,7 @@ from nexus.living.passages import Passage
 from nexus.living.reading import Key, denies
 from nexus.living.words import POSSESSIVE, words
 
-MARGIN = 0.6  # the score below which nothing is said
+MARGIN = 0.7  # the score below which nothing is said
 TIE = 0.02  # scores this near are alike
 NEAR = 5  # passages that are compared closely
 READER = "1"  # goes up whenever the same journal may be answered differently
@@ -113,9 +113,9 @@ class Retriever:
 
     def _ways(self, index: PassageIndex, query: Query, meaning: Meaning | None) -> list[tuple[_Way, Query]]:
         if query.turned:
-            ways = self._step(index, query, query.steps[0], _Way(1.0, (), query.mention), None)
+            ways = self._step(index, query, query.steps[0], _Way(query.weight, (), query.mention), None)
             return [(way, query) for way in ways if self._holds(index, query, way)]
-        ways = [_Way(1.0, (), query.mention)]
+        ways = [_Way(query.weight, (), query.mention)]
         for place, step in enumerate(query.steps):
             last = place == len(query.steps) - 1
             ways = [to for way in ways for to in self._onwards(index, query, step, way, meaning, last)]

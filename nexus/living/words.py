@@ -73,6 +73,11 @@ def words(text: str, start: int = 0, end: int | None = None) -> list[Word]:
     return found
 
 
+def irregular(norm: str) -> bool:
+    """Whether a word is a form that its endings do not tell, as "wrote"."""
+    return norm in _IRREGULAR
+
+
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """A word without its common endings; irregular forms as their base."""
