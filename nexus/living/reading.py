@@ -24,6 +24,7 @@ from nexus.living.words import (
     PREPOSITIONS,
     Word,
     content,
+    irregular,
     key,
     stem,
     words,
