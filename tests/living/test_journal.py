@@ -16,7 +16,7 @@ import pytest
 
 from nexus.core.files import KILL_VARIABLE
 from nexus.living.facts import project
-from nexus.living.journal import GENESIS, Journal
+from nexus.living.journal import GENESIS, Journal, NotErasedYet
 
 ROOT = Path(__file__).resolve().parents[2]
 TEACHER = """
@@ -46,10 +46,12 @@ def _texts(journal: Journal, owner: str = "ann") -> list[str]:
 # ---- killed while teaching ------------------------------------------------------------------------------------------
 
 
-def _teach_until_killed(path: Path, first: int, seconds: float = 0.0, point: str = "") -> list[tuple[int, int]]:
+def teach_until_killed(
+    path: Path, first: int, seconds: float = 0.0, point: str = "", teacher: str = TEACHER
+) -> list[tuple[int, int]]:
     """Teach in a process of its own, kill it, and return what it had acknowledged: pairs of number and event."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **({KILL_VARIABLE: point} if point else {})}
-    command = [sys.executable, "-c", TEACHER, str(path), str(first)]
+    command = [sys.executable, "-c", teacher, str(path), str(first)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         said = [] if point else [child.stdout.readline()]  # it is at work
@@ -76,7 +78,7 @@ def _kill_again_and_again(path: Path, kills: int) -> None:
     rng, acknowledged = random.Random(0), {}
     for _ in range(kills):
         first = max(acknowledged, default=-1) + 1
-        acknowledged.update(_teach_until_killed(path, first, rng.random() * 0.05))
+        acknowledged.update(teach_until_killed(path, first, rng.random() * 0.05))
         count = _check(path, acknowledged)
     assert count >= len(acknowledged) >= kills  # each life got something done
     assert count - len(acknowledged) <= kills  # and at most one event a life was committed but not yet said
@@ -97,7 +99,7 @@ def test_killed_at_a_thousand_random_points(tmp_path):
     [("journal.event:4", 3, 3), ("journal.applied:4", 3, 3), ("journal.committed:4", 3, 4)],
 )
 def test_killed_inside_an_event_it_is_there_whole_or_not_at_all(tmp_path, point, acknowledged, committed):
-    said = _teach_until_killed(tmp_path / "memory.db", 0, point=point)
+    said = teach_until_killed(tmp_path / "memory.db", 0, point=point)
     assert len(said) == acknowledged
     assert _check(tmp_path / "memory.db", dict(said)) == committed
 
@@ -155,6 +157,39 @@ def test_forget_reaches_texts_that_no_longer_hold(journal):
     journal.rollback("ann", fact)
     assert _texts(journal) == []
     assert b"old secret" not in journal.path.read_bytes()
+
+
+def _reader(journal: Journal) -> sqlite3.Connection:
+    """Another process in the middle of reading, as a connection of its own."""
+    reader = sqlite3.connect(journal.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM events").fetchone()[0]
+    return reader
+
+
+def _holds(journal: Journal, text: bytes) -> bool:
+    return any(text in file.read_bytes() for file in journal.path.parent.glob("memory.db*"))
+
+
+@pytest.mark.parametrize("how", ["erase", "teach", "open", "forget"])
+def test_what_a_reader_keeps_from_being_erased_is_said_so_and_erased_as_soon_as_it_can(journal, monkeypatch, how):
+    monkeypatch.setattr("nexus.living.journal.ERASE_SECONDS", 0.05)
+    fact, other = journal.teach("ann", "The password is swordfish."), journal.teach("ann", "Tom is a cat.")
+    reader = _reader(journal)
+    with pytest.raises(NotErasedYet, match="not erased yet"):
+        journal.forget("ann", fact)
+    assert _texts(journal) == ["Tom is a cat."]  # forgotten it is
+    assert not journal.erase(0.0)
+    assert _holds(journal, b"swordfish")  # as was said
+    reader.close()
+    if how == "open":
+        Journal(journal.path).close()
+    else:
+        {"erase": journal.erase, "teach": lambda: journal.teach("ann", "x"),
+         "forget": lambda: journal.forget("ann", other)}[how]()  # fmt: skip
+    assert not _holds(journal, b"swordfish")
+    assert journal.erase()
+    journal.verify()
 
 
 def test_the_facts_are_rebuilt_from_the_events_alone(journal):
