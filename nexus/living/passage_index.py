@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from nexus.living.embedder import Embedder
 from nexus.living.facts import Fact
 from nexus.living.journal import Journal
-from nexus.living.passages import Passage, cut
+from nexus.living.passages import Entry, Passage, cut
 from nexus.living.reading import Key, Statement, name_of
 from nexus.living.words import SMALL, words
 
 Floats = NDArray[np.float32]
-Entry = tuple[Passage, Statement]
 
 
 class PassageIndex:

@@ -30,6 +30,9 @@ class Passage:
         return self.fact.text[self.start : self.end]
 
 
+Entry = tuple[Passage, Statement]
+
+
 def cut(fact: Fact) -> Iterator[Passage]:
     """The passages of a fact, in order."""
     places = list(sentences(fact.text))

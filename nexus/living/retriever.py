@@ -18,8 +18,8 @@ from nexus.living.asking import Query, Step, queries
 from nexus.living.embedder import Embedder
 from nexus.living.journal import Journal
 from nexus.living.matching import Meaning
-from nexus.living.passage_index import Entry, PassageIndex, stems, value_key
-from nexus.living.passages import Passage
+from nexus.living.passage_index import PassageIndex, stems, value_key
+from nexus.living.passages import Entry, Passage
 from nexus.living.reading import Key, denies
 from nexus.living.words import POSSESSIVE, words
 
@@ -114,7 +114,7 @@ class Retriever:
     def _ways(self, index: PassageIndex, query: Query, meaning: Meaning | None) -> list[tuple[_Way, Query]]:
         if query.turned:
             ways = self._step(index, query, query.steps[0], _Way(query.weight, (), query.mention), None)
-            return [(way, query) for way in ways if self._holds(index, query, way)]
+            return [(way, query) for way in ways]
         ways = [_Way(query.weight, (), query.mention)]
         for place, step in enumerate(query.steps):
             last = place == len(query.steps) - 1
@@ -133,25 +133,25 @@ class Retriever:
     def _step(
         self, index: PassageIndex, query: Query, step: Step, way: _Way, meaning: Meaning | None, last: bool = True
     ) -> list[_Way]:
-        entries = index.valued(way.at) if query.turned else index.about(way.at)
+        entries = self._current(index, way.at, query.turned)
         entries = [entry for entry in entries if not last or matching.fits(query, *entry)]
+        strange = [not query.polar and matching.strangers(step, entry[1], entry[0]) for entry in entries]
         scores = [matching.by_name(query, step, statement) for _, statement in entries]
-        scores = [
-            score / 2 if not query.polar and matching.strangers(step, entry[1], entry[0]) else score
-            for score, entry in zip(scores, entries, strict=True)
-        ]
+        scores = [score / 2 if odd else score for score, odd in zip(scores, strange, strict=True)]
         if meaning is not None and not query.turned:
-            open_to = [n for n, entry in enumerate(entries) if not matching.strangers(step, entry[1], entry[0])]
-            for n, near in zip(open_to, meaning.agreement(step, [entries[n] for n in open_to]), strict=True):
-                scores[n] = max(scores[n], near)
+            places = [n for n, odd in enumerate(strange) if not odd]
+            left = [matching.openness(query, step, entries[n][1]) for n in places]
+            near = meaning.agreement(step, [entries[n] for n in places], left)
+            for n, score in zip(places, near, strict=True):
+                scores[n] = max(scores[n], score)
         return [_Way(min(way.score, score), (*way.entries, entries[n]), value_key(*entries[n]))
                 for n, score in _newest(entries, scores)]  # fmt: skip
 
-    def _holds(self, index: PassageIndex, query: Query, way: _Way) -> bool:
-        """Whether a newer statement says something else of the same."""
-        passage, statement = way.entries[-1]
-        newer = [p.fact.seq for p, s in index.about(statement.subject) if s.relation == statement.relation]
-        return passage.fact.seq >= max(newer, default=0)
+    def _current(self, index: PassageIndex, name: Key, turned: bool) -> list[Entry]:
+        """What holds of a name: as the one who is spoken of, or as what is said of others."""
+        if not turned:
+            return matching.holding(index.about(name))
+        return [entry for entry in index.valued(name) if entry in matching.holding(index.about(entry[1].subject))]
 
     # ---- searching what is not read as a statement ------------------------------------------------------------------
 

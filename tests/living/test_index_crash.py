@@ -30,11 +30,11 @@ journal = Journal(sys.argv[1])
 retriever = Retriever(journal, Letters())
 fact = None
 for n in range(int(sys.argv[2]), 10**9):
-    text = f"The height of box{n} is {n}. Old maps of box{n} were kept elsewhere, they say"
+    text = f"The height of box{n} is {n}. About box{n}: old maps, somewhere else"
     fact = journal.correct("ann", fact, text) if fact and n % 5 == 0 else journal.teach("ann", text)
     answer = retriever.ask("ann", f"What is the height of box{n}?")
     assert answer is not None and answer.text.startswith(f"{n}:")
-    retriever.find("ann", f"old maps of box{n}, where?")  # makes and keeps vectors
+    retriever.find("ann", f"the old maps about box{n}, what else?")  # makes and keeps vectors
     if n % 7 == 0:
         journal.forget("ann", fact)
         fact = None
@@ -58,6 +58,7 @@ def _check(path: Path, acknowledged: dict[int, int], rng: random.Random) -> None
         assert retriever.index("ann").contents() == sorted(wanted)
         kept = journal._db.execute("SELECT seq, start, vector FROM vectors").fetchall()
         assert {seq for seq, _, _ in kept} <= facts.keys()
+        assert len(kept) >= 2 * len(facts) - 4  # every passage but those of the last word before the kill
         for seq, start, vector in rng.sample(kept, min(10, len(kept))):
             passage = next(p for p in cut(facts[seq]) if p.start == start)
             assert np.array_equal(np.frombuffer(vector, dtype=np.float32), embedder([passage.text])[0])

@@ -125,11 +125,11 @@ def test_newer_beats_older_a_correction_counts_at_once_and_so_does_going_back(jo
 def test_the_forgotten_is_gone_from_the_index_and_from_the_vectors(journal):
     embedder = Hashed()
     retriever = Retriever(journal, embedder)
-    secret = journal.teach("ann", "Swordfish opens the old safe, they say. Nobody else knows.")
-    assert retriever.ask("ann", "swordfish opens which old safe?") is not None
+    secret = journal.teach("ann", "Swordfish! The word for the old safe, so they say.")
+    assert retriever.ask("ann", "swordfish, the word for the old safe?") is not None
     assert journal.vectors(embedder.name, [secret])
     journal.forget("ann", secret)
-    assert retriever.ask("ann", "swordfish opens which old safe?") is None
+    assert retriever.ask("ann", "swordfish, the word for the old safe?") is None
     assert not journal.vectors(embedder.name, [secret])
     assert secret not in [fact for fact, _, _ in retriever.index("ann").contents()]
     assert "swordfish" not in repr(vars(retriever.index("ann"))).lower()
@@ -194,10 +194,10 @@ def test_an_index_that_keeps_up_equals_one_that_is_made_anew(journal):
 def test_vectors_are_kept_for_the_next_opening(journal):
     first, second = Hashed(), Hashed()
     assert Retriever(journal, first).find("ann", "What is in the cellar with old maps?") is not None
-    assert any("cellar" in text for text in first.texts if text.endswith("."))
+    assert "The cellar holds old maps, say visitors." in first.texts
     with Journal(journal.path) as again:
         Retriever(again, second).find("ann", "What is in the cellar with old maps?")
-    assert not [text for text in second.texts if text.endswith(".")]
+    assert "The cellar holds old maps, say visitors." not in second.texts
 
 
 def test_teaching_and_asking_from_many_threads(journal):
