@@ -115,7 +115,7 @@ def two_hops(world: World, rng: random.Random, most: int, which: str) -> list[Pr
                 middle = (f"{subject}'s {first.noun}", f"the {first.noun} of {subject}")
                 choice = (
                     middle[0] if "{s}'s" in form else rng.choice(middle)
-                )  # "the sister of Ada's boss" is two things
+                )  # or it is two things
                 found.append(Probe("two hops", form.format(s=choice), ((subject, name), (value, second.name))))
     return rng.sample(found, min(most, len(found)))
 

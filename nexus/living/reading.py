@@ -236,13 +236,13 @@ def _plainly(text: str, subject: Sequence[Word], rest: list[Word], quote: tuple[
     split = owned(rest)
     if split is not None:
         owner, thing = split
-        turned = _made(text, name_of(_trimmed(text, owner, quote)), owner, relation_of(thing), subject, quote)
+        turned = _made(text, name_of(_trimmed(text, owner)), owner, relation_of(thing), subject, quote)
         return [turned, replace(whole, said=frozenset())]
     first = rest[0]
     if first.norm in _CALLED and len(rest) > 1:
         return [_made(text, name_of(subject), subject, frozenset(("nam",)), rest[1:], quote)]
     if first.norm in PREPOSITIONS and len(rest) > 1:
-        where = "time" if timed(_text(text, rest[1:], quote)) else "location"
+        where = "time" if timed(_text(text, rest[1:])) else "location"
         return [_made(text, name_of(subject), subject, frozenset((where,)), rest[1:], quote)]
     if first.stem in VERBS and inflected(first) and len(rest) > 1:
         return _acts(text, subject, rest, quote)
@@ -273,11 +273,11 @@ def _told(
     text: str, subject: Sequence[Word], phrase: Sense, value: list[Word], quote: tuple[int, int]
 ) -> list[Statement]:
     relation = phrase.relation
-    if relation in TIMED and only_timed(_text(text, value, quote)):
+    if relation in TIMED and only_timed(_text(text, value)):
         relation = TIMED[relation]
     if phrase.kind == "turned":
-        value = _trimmed(text, value, quote)
-        return [_made(text, name_of(value), value, frozenset((relation,)), subject, quote)]
+        about = _trimmed(text, value)
+        return [_made(text, name_of(about), about, frozenset((relation,)), subject, quote)]
     return [_made(text, name_of(subject), subject, frozenset((relation,)), value, quote)]
 
 
@@ -285,18 +285,18 @@ def _made(
     text: str, subject: Key, about: Sequence[Word], relation: frozenset[str], value: Sequence[Word],
     quote: tuple[int, int],
 ) -> Statement:  # fmt: skip
-    value = _trimmed(text, value, quote)
+    value = _trimmed(text, value)
     said = relation_of(value) | {word.stem for word in content(value)}
     return Statement(subject, relation, said, (about[0].start, about[-1].end), (value[0].start, value[-1].end), *quote)
 
 
-def _trimmed(text: str, found: Sequence[Word], quote: tuple[int, int]) -> Sequence[Word]:
+def _trimmed(text: str, found: Sequence[Word]) -> Sequence[Word]:
     """The words up to a clause that begins after them."""
     stop = _END.search(text, found[0].end, found[-1].end)
     kept = [word for word in found if stop is None or word.end <= stop.start()]
     return kept or found
 
 
-def _text(text: str, found: Sequence[Word], quote: tuple[int, int]) -> str:
-    kept = _trimmed(text, found, quote)
+def _text(text: str, found: Sequence[Word]) -> str:
+    kept = _trimmed(text, found)
     return text[kept[0].start : kept[-1].end]

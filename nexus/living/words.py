@@ -63,7 +63,7 @@ class Word:
 
 def words(text: str, start: int = 0, end: int | None = None) -> list[Word]:
     """The words of a text or of a part of it; `'s` is a word of its own."""
-    found = []
+    found: list[Word] = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
         norm = match[0].casefold().replace("’", "'")
         norm = POSSESSIVE if norm == "'" else norm
