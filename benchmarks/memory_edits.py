@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memory_world import Edit, Probe, World, build, near_misses, similar, taught, two_hops
+from memory_world import Edit, Probe, World, build, near_misses, requests, similar, taught, two_hops
 
 from nexus.living.answers import Answer
 from nexus.living.embedder import Embedder, MiniLM
@@ -93,6 +93,7 @@ class Bench:
             "portability": two_hops(self.world, self.rng, most, "test"),
             "other relation": [probe for probe in misses if probe.kind == "other relation"],
             "other name": [probe for probe in misses if probe.kind == "other name"],
+            "other request": requests(self.world, self.rng, most // 2),
             "general": [Probe("general", question) for question in GENERAL],
         }
 

@@ -30,6 +30,14 @@ PER_SUBJECT = {"person": 5, "city": 3, "firm": 3, "work": 3}
 CHANGED = 0.1  # of the edits replace an earlier value
 
 
+REQUESTS = (
+    "Write a poem about {s}.", "What should I give {s} as a present?", "Why is {s} sad?", "How do I get to {s}?",
+    "What is the weather like in {s}?", "Is {s} nice?", "Translate {s} into German.", "Can you summarise {s}?",
+    "Should I trust {s}?", "What did {s} say yesterday?", "How many letters has the name {s}?",
+    "Who is better than {s}?", "What is {s}'s password?", "How tall is {s}?", "What is the religion of {s}?", "When did {s} die?",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Edit:
     """One thing to teach: who, which relation, what value; `again` if an earlier value no longer holds."""
@@ -103,6 +111,12 @@ def near_misses(world: World, rng: random.Random, most: int, forms: str) -> list
     return [p for kind in ("other relation", "other name") for p in [q for q in found if q.kind == kind][: most // 2]]
 
 
+def requests(world: World, rng: random.Random, most: int) -> list[Probe]:
+    """What people also say about names they taught: none of it was taught."""
+    names = [name for kind in world.names.values() for name in kind]
+    return [Probe("other request", rng.choice(REQUESTS).format(s=rng.choice(names))) for _ in range(most)]
+
+
 def two_hops(world: World, rng: random.Random, most: int, which: str) -> list[Probe]:
     """Questions that join two facts; the second is asked in the words that were taught or in others."""
     by_name = {relation.name: relation for relation in RELATIONS}
@@ -113,9 +127,7 @@ def two_hops(world: World, rng: random.Random, most: int, which: str) -> list[Pr
             if first.noun and (value, second.name) in world.holds and second.name != name:
                 form = rng.choice(_forms(second, "{s}", rng.choice(("asked", which))))
                 middle = (f"{subject}'s {first.noun}", f"the {first.noun} of {subject}")
-                choice = (
-                    middle[0] if "{s}'s" in form else rng.choice(middle)
-                )  # or it is two things
+                choice = middle[0] if "{s}'s" in form else rng.choice(middle)  # or it is two things
                 found.append(Probe("two hops", form.format(s=choice), ((subject, name), (value, second.name))))
     return rng.sample(found, min(most, len(found)))
 

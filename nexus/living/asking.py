@@ -33,6 +33,9 @@ from nexus.living.words import (
 Wanted = Literal["time", "place", "person", "number", ""]
 _ADJECTIVES = frozenset(("allergic", "famous", "set"))  # they lead on like verbs: "Ada's sister is allergic to"
 _WHICH = frozenset(("which", "what", "whom"))
+_PLAIN_WORDS = "who what whom where when is are was were tell me about do does you know please remember the a an at on"
+_PLAIN = frozenset(_PLAIN_WORDS.split())
+UNKNOWN = "\0"  # a relation that nothing is told by
 LESS_USUAL = 0.97
 MAX_NAME = 7  # words in a row that are looked up as a name
 _PLACES = frozenset(["where", "city", "town", "country", "place", "village"])
@@ -142,7 +145,7 @@ def _query(
             start, end = min(start, names[0].start), max(end, names[-1].end)
     if final - KINDS or not steps:
         masked = f"{question[:start]}someone{question[end:]}"
-        steps.append(Step(final - KINDS or final or _bare(wanted), _names(left), masked, ()))
+        steps.append(Step(final - KINDS or final or _bare(left, wanted), _names(left), masked, ()))
     steps = [step for step in steps if step.relation - KINDS] or steps[-1:]
     turned = len(steps) == 1 and _is_turned(found, rest, meant, name[0])
     return Query(key(found[slice(*name)]), tuple(steps), turned, wanted, polar)
@@ -205,8 +208,11 @@ def _relation(found: Sequence[Word], meant: Sequence[Sense], wanted: Wanted, pas
     return frozenset(made)
 
 
-def _bare(wanted: Wanted) -> frozenset[str]:
-    """ "Where is it?" asks for a place, "When is it?" for a time."""
+def _bare(left: Sequence[Word], wanted: Wanted) -> frozenset[str]:
+    """ "Where is it?" asks for a place, "When is it?" for a time, "What is it?" for whatever it is; "How is it?" is none
+    of them."""
+    if any(word.norm not in _PLAIN for word in left):
+        return frozenset((UNKNOWN,))
     return frozenset({"place": ("location",), "time": ("time",)}.get(wanted, ()))
 
 

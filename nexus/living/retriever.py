@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 
 from nexus.living import matching
 from nexus.living.answers import Answer, Citation
@@ -25,7 +26,9 @@ from nexus.living.words import POSSESSIVE, words
 
 MARGIN = 0.7  # the score below which nothing is said
 TIE = 0.02  # scores this near are alike
-NEAR = 5  # passages that are compared closely
+NEAR, CLOSE = 5, 20  # passages that are near in meaning; that are looked at closely
+MAX_QUESTION = 60  # words; a longer text is no question to memory
+MAX_OWNERS = 256  # indexes that are kept; others are made anew when they are asked
 READER = "1"  # goes up whenever the same journal may be answered differently
 
 
@@ -93,7 +96,10 @@ class Retriever:
     def index(self, owner: str) -> PassageIndex:
         """The owner's index, up to date."""
         with self._turn:
-            index = self._indexes.setdefault(owner, PassageIndex(owner))
+            index = self._indexes.pop(owner, None) or PassageIndex(owner)
+            self._indexes[owner] = index  # the last that was asked stands last
+            if len(self._indexes) > MAX_OWNERS:
+                del self._indexes[next(iter(self._indexes))]
             if index.sync(self.journal) and self._meaning is not None:
                 self._meaning.forget()  # it keeps vectors of texts that are no facts any more
             return index
@@ -101,6 +107,8 @@ class Retriever:
     # ---- following a path -------------------------------------------------------------------------------------------
 
     def _find(self, index: PassageIndex, question: str) -> Found | None:
+        if not 0 < len(words(question)) <= MAX_QUESTION:
+            return None
         asked = queries(question, index.knows)
         best = _best([way for query in asked for way in self._ways(index, query, None)])
         if best is None or best[0].score < matching.SURE:
@@ -164,7 +172,7 @@ class Retriever:
                 scores[number] = max(scores.get(number, 0.0), (scores.get(number, 0.0) + cosine) / 2)
         names = {word.stem for word in words(question)[1:] if word.named}
         best: tuple[float, int, Passage] | None = None
-        for number, score in scores.items():
+        for number, score in nlargest(CLOSE, scores.items(), key=lambda one: one[1]):
             passage = index.loose(number)
             if id(passage) in read or names - stems(passage.text) or any(map(denies, words(passage.text))):
                 continue
