@@ -34,7 +34,8 @@ REQUESTS = (
     "Write a poem about {s}.", "What should I give {s} as a present?", "Why is {s} sad?", "How do I get to {s}?",
     "What is the weather like in {s}?", "Is {s} nice?", "Translate {s} into German.", "Can you summarise {s}?",
     "Should I trust {s}?", "What did {s} say yesterday?", "How many letters has the name {s}?",
-    "Who is better than {s}?", "What is {s}'s password?", "How tall is {s}?", "What is the religion of {s}?", "When did {s} die?",
+    "Who is better than {s}?", "What is {s}'s password?", "How tall is {s}?",
+    "What is the religion of {s}?", "When did {s} die?",
 )  # fmt: skip
 
 

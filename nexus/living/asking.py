@@ -209,8 +209,7 @@ def _relation(found: Sequence[Word], meant: Sequence[Sense], wanted: Wanted, pas
 
 
 def _bare(left: Sequence[Word], wanted: Wanted) -> frozenset[str]:
-    """ "Where is it?" asks for a place, "When is it?" for a time, "What is it?" for whatever it is; "How is it?" is none
-    of them."""
+    """What is asked with no relation: where it is, when it is, what it is; "How is it?" is none of them."""
     if any(word.norm not in _PLAIN for word in left):
         return frozenset((UNKNOWN,))
     return frozenset({"place": ("location",), "time": ("time",)}.get(wanted, ()))

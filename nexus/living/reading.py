@@ -174,7 +174,7 @@ def denies(word: Word) -> bool:
 
 
 def _stand_in(found: list[Word], before: Statement) -> list[Word]:
-    """ "It is" as "IT is", "its roof is" as "IT's roof is", so that the rest reads them like a name."""
+    """The words with a name in the place of "it" and "its", so that the rest reads them like any other."""
     first = found[0]
     it = replace(first, norm="\0", stem="\0")
     if first.norm in _OWNED:
@@ -212,7 +212,7 @@ def _goes_on(rest: Sequence[Word], at: int) -> bool:
 
 
 def _is(text: str, subject: Sequence[Word], rest: list[Word], quote: tuple[int, int]) -> list[Statement]:
-    """ "S's R is V", "V is S's R", "S is born in V", "S is in V", "S is V"."""
+    """Sentences with "is": "S's R is V", "V is S's R", "S is born in V", "S is in V", "S is V"."""
     if not rest:
         return []
     phrase = phrase_at(rest, 0)
@@ -250,7 +250,7 @@ def _plainly(text: str, subject: Sequence[Word], rest: list[Word], quote: tuple[
 
 
 def _has(text: str, subject: Sequence[Word], rest: list[Word], quote: tuple[int, int]) -> list[Statement]:
-    """ "S has an R called V", "S has N Rs", "S has V"."""
+    """Sentences with "has": "S has an R called V", "S has N Rs", "S has V"."""
     called = next((n for n, word in enumerate(rest) if word.norm in _CALLED and 0 < n < len(rest) - 1), None)
     if called is not None:
         return [_made(text, name_of(subject), subject, relation_of(rest[:called]), rest[called + 1 :], quote)]
@@ -260,7 +260,7 @@ def _has(text: str, subject: Sequence[Word], rest: list[Word], quote: tuple[int,
 
 
 def _acts(text: str, subject: Sequence[Word], rest: list[Word], quote: tuple[int, int]) -> list[Statement]:
-    """ "S verbs V": of V if the verb is turned."""
+    """Sentences with another verb; if it is turned, about its object."""
     phrase = phrase_at(rest, 0)
     if phrase is None:
         phrase = Sense(rest[0].stem, "verb", 0, 1, False)

@@ -46,12 +46,10 @@ def _texts(journal: Journal, owner: str = "ann") -> list[str]:
 # ---- killed while teaching ------------------------------------------------------------------------------------------
 
 
-def teach_until_killed(
-    path: Path, first: int, seconds: float = 0.0, point: str = "", teacher: str = TEACHER
-) -> list[tuple[int, int]]:
+def _teach_until_killed(path: Path, first: int, seconds: float = 0.0, point: str = "") -> list[tuple[int, int]]:
     """Teach in a process of its own, kill it, and return what it had acknowledged: pairs of number and event."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **({KILL_VARIABLE: point} if point else {})}
-    command = [sys.executable, "-c", teacher, str(path), str(first)]
+    command = [sys.executable, "-c", TEACHER, str(path), str(first)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         said = [] if point else [child.stdout.readline()]  # it is at work
@@ -78,7 +76,7 @@ def _kill_again_and_again(path: Path, kills: int) -> None:
     rng, acknowledged = random.Random(0), {}
     for _ in range(kills):
         first = max(acknowledged, default=-1) + 1
-        acknowledged.update(teach_until_killed(path, first, rng.random() * 0.05))
+        acknowledged.update(_teach_until_killed(path, first, rng.random() * 0.05))
         count = _check(path, acknowledged)
     assert count >= len(acknowledged) >= kills  # each life got something done
     assert count - len(acknowledged) <= kills  # and at most one event a life was committed but not yet said
@@ -99,7 +97,7 @@ def test_killed_at_a_thousand_random_points(tmp_path):
     [("journal.event:4", 3, 3), ("journal.applied:4", 3, 3), ("journal.committed:4", 3, 4)],
 )
 def test_killed_inside_an_event_it_is_there_whole_or_not_at_all(tmp_path, point, acknowledged, committed):
-    said = teach_until_killed(tmp_path / "memory.db", 0, point=point)
+    said = _teach_until_killed(tmp_path / "memory.db", 0, point=point)
     assert len(said) == acknowledged
     assert _check(tmp_path / "memory.db", dict(said)) == committed
 
