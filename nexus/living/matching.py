@@ -21,7 +21,7 @@ SURE = 0.95  # an agreement by name that needs no second opinion
 KEPT = 4096  # phrases whose vectors are kept
 LEAST_COSINE = 0.35  # below this nothing means the same
 FULL_LEAD = 0.25  # a lead over the rivals that counts as certain
-SAME_KIND = 0.4  # the cosine from which a thing may be of the kind that is wanted
+SAME_KIND = 0.45  # the cosine from which a thing may be of the kind that is wanted
 WEAK = frozenset(("favourite",))
 Openness = Literal["relation", "kind", "nothing"]
 
@@ -124,10 +124,9 @@ class Meaning:
             told[: len(entries)], told[len(entries) :], entries, left, strict=True
         ):
             cosine, with_relation = float(asked @ full), float(asked @ short)
-            if what == "relation":
-                made.append(_lead(max(cosine, (cosine + with_relation) / 2), _others(rivals, statement)))
-            else:
-                made.append(_lead(cosine, SAME_KIND) if what == "kind" else 0.0)
+            near = max(cosine, (cosine + with_relation) / 2)
+            rival = {"kind": SAME_KIND, "nothing": 1.0}.get(what) or _others(rivals, statement)
+            made.append(_lead(near, rival))
         return made
 
     def forget(self) -> None:

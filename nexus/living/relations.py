@@ -23,7 +23,7 @@ _BROADER = {
     "daughter": "child", "wife": "spouse", "husband": "spouse", "headquarters": "location",
 }  # fmt: skip
 # What a verb is about when it is asked, or told, with a time instead of a place or a person.
-TIMED = {"birthplace": "birthday", "founder": "foundation", "publisher": "publication"}
+TIMED = {"birthplace": "birthday", "founder": "foundation", "publisher": "publication", "language": "writ"}
 # Words that only say what kind of answer is wanted.
 _KIND_WORDS = (
     "name named called call city town country place person people man woman someone somebody year day date time hour "

@@ -93,7 +93,7 @@ def test_a_life_of_a_memory(capsys):
     said = _say(capsys, "ask", "When does the shop open?")
     assert said.startswith('nine: you told me: "The shop opens at nine." (the door)\n  [1: letters 0 to 23')
     assert _say(capsys, "correct", "1", "The shop opens at ten.") == "corrected: 1 is now 2"
-    assert _say(capsys, "facts") == "    2  The shop opens at ten."
+    assert _say(capsys, "facts") == "2  The shop opens at ten."
     assert _say(capsys, "diff", "1").splitlines() == ["-     1  The shop opens at nine.  (the door)",
                                                       "+     2  The shop opens at ten."]  # fmt: skip
     assert "at ten" in _say(capsys, "ask", "When does the shop open?")
@@ -114,7 +114,8 @@ def test_a_life_of_a_memory(capsys):
     assert "there is no 77" in capsys.readouterr().err
 
 
-def test_an_embedder_that_cannot_be_had_is_named_with_a_cure(capsys, monkeypatch):
+def test_an_embedder_that_cannot_be_had_is_named_with_a_cure(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("NEXUS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "nowhere")
     main(["memory", "teach", "The shop opens at nine."])
