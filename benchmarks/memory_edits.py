@@ -266,7 +266,7 @@ def main() -> None:
     """Teach, ask, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edits", type=int, default=1000)
-    parser.add_argument("--most", type=int, default=500, help="questions of a kind")
+    parser.add_argument("--most", type=int, default=300, help="questions of a kind")
     parser.add_argument("--release", help="folder of a release, for the model's own answers")
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()

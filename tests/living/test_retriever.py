@@ -6,6 +6,8 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nexus.living.journal import Journal
 from nexus.living.passage_index import PassageIndex
@@ -96,6 +98,26 @@ def test_what_was_taught_is_answered_in_other_words_and_over_two_facts(journal, 
 )  # fmt: skip
 def test_what_was_not_taught_is_not_answered(journal, embedder, question):
     assert Retriever(journal, embedder).ask("ann", question) is None
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    with Journal(tmp_path_factory.mktemp("standing") / "memory.db") as made:
+        for text in (*TAUGHT, LEAFLET):
+            made.teach("ann", text)
+        yield Retriever(made, Hashed(), margin=0.0)
+
+
+_WORDS = (
+    "Ada 's sister of the Who is by which whose live does lives ? , my I you Oslo written in not 2 and born Acme What "
+    "founded when Where Is Did called name did Bea library it . cellar"
+)
+
+
+@given(st.lists(st.sampled_from(_WORDS.split()), max_size=12))
+def test_any_question_gets_a_supported_answer_or_none(standing, parts):
+    answer = standing.ask("ann", " ".join(parts).replace(" 's", "'s"))
+    assert answer is None or _supported(standing.journal, answer)
 
 
 def test_a_yes_or_no_question_gets_the_quote_and_no_judgement(journal):
