@@ -39,7 +39,7 @@ _LEADS = (
 _LEAD = [tuple(lead.split()) for lead in sorted(_LEADS.split("|"), key=len, reverse=True)]
 _NOT_READ_WORDS = "not never no nobody nothing if unless whether maybe perhaps would might could neither"
 _NOT_READ = frozenset(_NOT_READ_WORDS.split())
-_PRONOUNS = frozenset(["it", "he", "she", "they", "this", "these"])
+_PRONOUNS = frozenset(("it", "he", "she", "they"))
 _OWNED = {"its", "his", "her", "their"}
 _ADVERBS_WORDS = "first originally also still now usually often officially recently mostly mainly just"
 _ADVERBS = frozenset(_ADVERBS_WORDS.split())
@@ -80,6 +80,7 @@ class Statement:
         said: what else the sentence says, as relation names and stems; a question may ask with it.
         subject_at, value_at: characters of both.
         start, end: of the text that states it.
+        topic: what "it" stands for in the sentence that follows.
     """
 
     subject: Key
@@ -89,6 +90,7 @@ class Statement:
     value_at: tuple[int, int]
     start: int
     end: int
+    topic: Key = ()
 
 
 def read(text: str, start: int, end: int, before: Statement | None = None) -> list[Statement]:
@@ -98,7 +100,10 @@ def read(text: str, start: int, end: int, before: Statement | None = None) -> li
         return []
     if found[0].norm in _PRONOUNS | _OWNED and before is not None:
         stated = _clause(text, _stand_in(found, before), (start, end))
-        return [replace(one, subject=_named(one.subject, before), start=before.start) for one in stated]
+        return [
+            replace(one, subject=_named(one.subject, before), topic=_named(one.topic, before), start=before.start)
+            for one in stated
+        ]
     return [] if found[0].norm in _PRONOUNS | _OWNED else _clause(text, found, (start, end))
 
 
@@ -183,7 +188,7 @@ def _stand_in(found: list[Word], before: Statement) -> list[Word]:
 
 
 def _named(subject: Key, before: Statement) -> Key:
-    return tuple(part for name in subject for part in (before.subject if name == "\0" else (name,)))
+    return tuple(part for name in subject for part in (before.topic if name == "\0" else (name,)))
 
 
 def _clause(text: str, found: Sequence[Word], quote: tuple[int, int]) -> list[Statement]:
@@ -204,7 +209,14 @@ def _clause(text: str, found: Sequence[Word], quote: tuple[int, int]) -> list[St
         made = _has(text, subject, rest, quote)
     else:
         made = _acts(text, subject, [found[at], *rest], quote)
-    return [*made, *more]
+    return [*(replace(one, topic=_topic(text, subject, found[at], one)) for one in made), *more]
+
+
+def _topic(text: str, subject: Sequence[Word], verb: Word, stated: Statement) -> Key:
+    """The one the sentence begins with; after "Ada's sister is Bea" that is Bea."""
+    value = words(text, *stated.value_at)
+    same = verb.norm in BE and owned(subject) is not None and all(word.named for word in value)
+    return name_of(value if same else subject)
 
 
 def _goes_on(rest: Sequence[Word], at: int) -> bool:

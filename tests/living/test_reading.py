@@ -66,6 +66,21 @@ def test_it_and_its_stand_for_the_sentence_before_and_the_quote_reaches_back():
     assert text[owner.start : owner.end] == text
 
 
+@pytest.mark.parametrize(
+    ("text", "who"),
+    [
+        ("Tom founded Acme. He lives in Oslo.", "tom"),
+        ("Ada's sister is Bea. She lives in Oslo.", "bea"),
+        ("Bea is Ada's sister. She lives in Oslo.", "bea"),
+        ("Acme was founded by Tom. It is based in Oslo.", "acme"),
+        ("The shop opens at nine. Its owner is Kim. She lives in Oslo.", "kim"),
+        ("My house is big. It is in Oslo.", "i 's house"),
+    ],
+)
+def test_a_pronoun_stands_for_whom_the_sentence_before_begins_with(text, who):
+    assert _read(text)[-1][0] == who
+
+
 def test_two_verbs_of_one_subject_are_two_statements():
     assert _read("Ada works for Acme and plays the violin.") == [
         ("ada", {"employer"}, "Acme"), ("ada", {"play"}, "the violin"),
