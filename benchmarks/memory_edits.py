@@ -258,7 +258,7 @@ class ModelChannel:
             assert retriever.ask(OWNER, question) is None, question
             ids = self.release.tokenizer.chat_ids([{"role": "user", "content": question}])
             eos = self.release.generation.eos_ids
-            made += generate(self.release.model, [ids], max_new_tokens=24, eos_ids=eos)
+            made += generate(self.release.model, [ids], max_new_tokens=16, eos_ids=eos)
         return made
 
 
@@ -285,11 +285,11 @@ def run(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     start = len(edits) // 10
     first = [bench.teach(edit) for edit in edits[:start]]
     retriever = Retriever(bench.journal, embedder)
-    spoken = channel.tokens(retriever, GENERAL[:8]) if channel else None
+    spoken = channel.tokens(retriever, GENERAL[:6]) if channel else None
     local, teach, ask = locality(bench, embedder, edits[start:])
     result: dict[str, Any] = {"edits": len(edits), "locality": local}
     if channel:
-        result["model channel, same tokens"] = channel.tokens(retriever, GENERAL[:8]) == spoken
+        result["model channel, same tokens"] = channel.tokens(retriever, GENERAL[:6]) == spoken
     tail = max(10, len(teach) // 10)
     result["ms"] = {
         "teach, first tenth": 1e3 * statistics.median(first),

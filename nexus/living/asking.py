@@ -107,9 +107,8 @@ def _wanted(found: Sequence[Word]) -> Wanted:
     at = next((n for n, norm in enumerate(norms) if norm in ASKING), None)
     if at is None:
         return ""
-    after = (
-        next((norm for norm in norms[at + 1 :] if norm not in ARTICLES), "") if norms[at] in ("what", "which") else ""
-    )
+    which = norms[at] in ("what", "which")
+    after = next((norm for norm in norms[at + 1 :] if which and norm not in ARTICLES), "")
     if norms[at] == "where" or after in _PLACES:
         return "place"
     if norms[at] == "when" or after in _TIMES:
