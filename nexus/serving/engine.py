@@ -113,8 +113,9 @@ class Engine:
                 self._wake.notify()
 
     def _full(self) -> ApiError:
-        after = max(1, round(self._seconds * (len(self._open) - self._rows + 1) / self._rows))
-        message = f"{len(self._open)} requests are open, which is all this server takes; try again in {after} s"
+        number = len(self._open) + len(self._works)
+        after = max(1, round(self._seconds * (number - self._rows + 1) / self._rows))
+        message = f"{number} requests are open, which is all this server takes; try again in {after} s"
         return ApiError(429, message, code="queue_full", headers={"Retry-After": str(after)})
 
     def _observed(self, row: Row, emit: Emit) -> Emit:

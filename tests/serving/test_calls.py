@@ -1,6 +1,7 @@
 """Calls in an answer: found however the text is cut into pieces."""
 
 import json
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ CALLS = st.lists(st.tuples(st.from_regex(r"[a-zA-Z0-9_-]{1,9}", fullmatch=True),
 
 def read(text, cuts=(), active=True):
     reader, places = CallReader(active), [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    pieces = [text[a:b] for a, b in zip(places[:-1], places[1:], strict=True)]
+    pieces = [text[a:b] for a, b in pairwise(places)]
     parts = [part for i, piece in enumerate(pieces) for part in reader.feed(piece, last=i == len(pieces) - 1)]
     return collect(iter(parts))
 

@@ -11,7 +11,7 @@ BODIES = [
     ("/v1/chat/completions", CHAT),
     (
         "/v1/chat/completions",
-        {**CHAT, "n": 2, "stop": ["a", "b"], "temperature": 1, "seed": 1, "top_k": 3, "user": None},
+        {**CHAT, "n": 2, "stop": ["a", "b"], "temperature": 1, "seed": 1, "user": None},
     ),
     ("/v1/chat/completions", {**CHAT, "logprobs": True, "top_logprobs": 2, "stream": None}),
     ("/v1/chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": True}}),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.serving.small import Answers, alone, release_of, served
+from tests.serving.small import Answers, alone, free_release, release_of, served
 
 TEXT = {"model": "nexus", "prompt": "Hello, this is a prompt of some length", "max_tokens": 10}
 
@@ -62,8 +62,6 @@ def test_more_choices_than_there_is_room_for_are_refused():
 
 
 def test_formats_over_http():
-    from tests.serving.small import free_release
-
     schema = {
         "type": "object",
         "properties": {"a": {"type": "boolean"}},
