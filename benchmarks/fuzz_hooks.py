@@ -4,7 +4,9 @@ Answers are kept short, so that more is tried; a schema inside a request is repl
 function that is to be called is one of those that were given. Wrong values stay wrong: only right ones are changed.
 """
 
-import schemathesis
+from importlib import import_module
+
+schemathesis = import_module("schemathesis")  # of an environment of its own
 
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MOST, SHORT, WITH_TOOLS = 4_096, 12, 400

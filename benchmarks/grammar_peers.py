@@ -12,6 +12,7 @@ import json
 import random
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import jsonschema
@@ -48,8 +49,7 @@ class LLGuidance:
 
 class XGrammar:
     def __init__(self, tokenizer, end):
-        import xgrammar
-
+        xgrammar = import_module("xgrammar")
         self.size, self.library = tokenizer.get_vocab_size(), xgrammar
         words = [tokenizer.id_to_token(i) or "" for i in range(self.size)]
         info = xgrammar.TokenizerInfo(words, vocab_type=xgrammar.VocabType.BYTE_LEVEL, stop_token_ids=[end])

@@ -9,6 +9,7 @@ from typing import Any
 from nexus.inference.release import Release
 from nexus.serving.embeddings import TEXTS
 from nexus.serving.schemas import (
+    CALLABLE,
     CHAT,
     COMPLETION,
     COMPLETIONS,
@@ -66,12 +67,14 @@ def _routes(release: Release, name: str) -> dict[str, dict[str, Schema]]:
         "dimensions": or_null({"const": release.model.config.d_model}),
     }  # fmt: skip
     response = {**RESPONSE, "model": model, "stream": or_null(FLAG), "max_output_tokens": or_null(length)}
-    needs = [only_with("stream_options", "stream"), only_with("top_logprobs", "logprobs")]
+    streamed, told = only_with("stream_options", "stream"), only_with("top_logprobs", "logprobs")
     return {
-        "/v1/chat/completions": {"post": _takes(obj(chat, "model", "messages", allOf=needs), COMPLETIONS, True)},
-        "/v1/completions": {"post": _takes(obj(completion, "model", "prompt", allOf=needs[:1]), COMPLETIONS, True)},
+        "/v1/chat/completions": {
+            "post": _takes(obj(chat, "model", "messages", allOf=[streamed, told, CALLABLE]), COMPLETIONS, True)
+        },
+        "/v1/completions": {"post": _takes(obj(completion, "model", "prompt", allOf=[streamed]), COMPLETIONS, True)},
         "/v1/embeddings": {"post": _takes(obj(embedding, "model", "input"), EMBEDDINGS, False)},
-        "/v1/responses": {"post": _takes(obj(response, "model", "input"), RESPONSES, True)},
+        "/v1/responses": {"post": _takes(obj(response, "model", "input", allOf=[CALLABLE]), RESPONSES, True)},
         "/v1/responses/{response_id}": {"get": {"responses": {"200": _json("A reply that is kept", RESPONSES)}}},
     }
 

@@ -86,6 +86,12 @@ FUNCTION = obj(
 )
 TOOL = obj({"type": {"const": "function"}, "function": FUNCTION}, "type", "function")
 CHOSEN = obj({"type": {"const": "function"}, "function": obj({"name": FUNCTION_NAME}, "name")}, "type", "function")
+CALLABLE: Schema = {
+    "anyOf": [
+        {"properties": {"tool_choice": {"enum": [None, "none", "auto"]}}},
+        {"properties": {"tools": {"type": "array", "minItems": 1}}, "required": ["tools"]},
+    ]
+}
 JSON_SCHEMA = obj(
     {"name": TEXT, "description": or_null(TEXT), "schema": FREE, "strict": or_null(FLAG)}, "name", "schema"
 )

@@ -22,7 +22,7 @@ from nexus.serving.errors import ApiError
 LONGEST_WAY = 4_096  # ids of a way to the end that is looked for, before an answer
 USUAL_WAY = 512  # the same, at each token; twice the first way if that is more
 TRIES = 4  # ways by other choices, where the plain one leads nowhere
-CLOSERS = ("}", "]", '"', "9", "8", "7", "6", "5", "4", "3", "2", "1", "0")  # what ends things, in order of preference
+CLOSERS = ("}", "]", '"', ",", *reversed("0123456789"))  # what ends things, in order of preference
 SHOWN = 300  # characters of what the library says about a schema
 # One form of white space: with a choice, small models write spaces for ever.
 SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": False}
@@ -142,8 +142,10 @@ class Vocabulary:
         self.ends = frozenset(release.generation.eos_ids)
         self._end = min(self.ends, default=None)
         self.tokenizer = LLTokenizer(own.to_str(), n_vocab=self.size, eos_token=self._end)
-        ids = [release.tokenizer.encode(text) for text in CLOSERS]
-        self._closers = [found[0] for found in ids if len(found) == 1]
+        ids = {text: release.tokenizer.encode(text) for text in CLOSERS}
+        closers = {text: found[0] for text, found in ids.items() if len(found) == 1}
+        self._closers, self._quote = list(closers.values()), closers.get('"')
+        self._brackets = {closers[text] for text in ("}", "]") if text in closers}
 
     def known(self, token: int) -> int:
         """An id as llguidance knows it: for all that end an answer, the one that it calls the end."""
@@ -181,6 +183,8 @@ class Vocabulary:
         closers = [token for token in self._closers if allowed[token]]
         if chance is not None and chance.random() < 0.5:
             return int(chance.choice(np.flatnonzero(allowed)))
+        if self._quote in closers and self._brackets.issubset(closers):  # letters of a string, which ends first
+            closers = [self._quote]
         if closers:
             return closers[0] if chance is None else chance.choice(closers)
         return int(allowed.argmax())
