@@ -47,7 +47,7 @@ def make_app(
         keys: API keys that are let in; none for a server on loopback only.
         name: of the model; that of the release's folder if None.
         limits: how much each key may ask for; as much as it likes if None.
-        audit: where each request is written down, if anywhere.
+        audit: where each request is written down, if anywhere; closed at the end.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
@@ -62,6 +62,8 @@ def make_app(
         engine.start()
         yield
         await asyncio.to_thread(engine.close)
+        if audit is not None:
+            audit.close()
 
     folder = engine.release.folder
     name = name or (folder.resolve().name if folder else "nexus")
