@@ -91,7 +91,7 @@ class Row:
         before = self.ending.said
         text = self.ending.feed(token, last=self.guide is not None and self.guide.done)
         if self.ask.logprobs is not None and not self.ending.is_end(token):
-            self.scores.put(score(logits, token, self.ask.logprobs), before, self.ending.said)
+            self.scores.put(score(logits, token, self.ask.logprobs, before), self.ending.said)
         return self.piece(text, self.ending.reason)
 
     def piece(self, text: str, finish: str | None) -> Piece:

@@ -8,7 +8,7 @@ import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ async def _own(engine: Engine, asked: Asked, gone: Callable[[], Awaitable[bool]]
 
 def _inputs(release: Release, value: object) -> tuple[list[str], list[list[int]]]:
     """Each text, and its ids."""
-    given = value if isinstance(value, list) and not _is_ids(value) else [value]
+    given: list[Any] = value if isinstance(value, list) and not _is_ids(value) else [value]
     if not given or len(given) > TEXTS or not all(isinstance(text, str) or _is_ids(text) for text in given):
         cure = f"give a string, a list of token ids, or a list of at most {TEXTS} of these"
         raise wrong("input", value, "is no text", cure)
@@ -137,7 +137,7 @@ def _inputs(release: Release, value: object) -> tuple[list[str], list[list[int]]
     return texts, ids
 
 
-def _is_ids(value: object) -> bool:
+def _is_ids(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and bool(value) and all(type(token) is int for token in value)
 
 

@@ -19,36 +19,40 @@ from nexus.serving.ending import Ending
 
 @dataclass(frozen=True)
 class Scored:
-    """A token with its log-probability, and the likeliest tokens in its place with theirs."""
+    """A token with its log-probability, and the likeliest tokens in its place with theirs.
+
+    ``start`` is where its text begins in the answer, in characters.
+    """
 
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    start: int = 0
 
 
-def score(logits: Tensor, token: int, top: int) -> Scored:
+def score(logits: Tensor, token: int, top: int, start: int) -> Scored:
     """Score one token by the logits (1, V) that it was chosen from, with the ``top`` likeliest ones beside it."""
     logprobs = logits[0].double().log_softmax(-1)
     values, ids = logprobs.topk(min(top, logprobs.shape[0]))
-    return Scored(token, float(logprobs[token]), tuple(zip(ids.tolist(), values.tolist(), strict=True)))
+    return Scored(token, float(logprobs[token]), tuple(zip(ids.tolist(), values.tolist(), strict=True)), start)
 
 
 class Waiting:
     """Scores in the order of their tokens, each kept back until its text may be shown."""
 
     def __init__(self) -> None:
-        self._kept: deque[tuple[Scored, int, int]] = deque()
+        self._kept: deque[tuple[Scored, int]] = deque()
 
-    def put(self, scored: Scored, start: int, end: int) -> None:
-        """Take in a score; ``start`` and ``end`` are where its text lies in the answer."""
-        self._kept.append((scored, start, end))
+    def put(self, scored: Scored, end: int) -> None:
+        """Take in a score; ``end`` is where its text ends in the answer."""
+        self._kept.append((scored, end))
 
     def take(self, ending: Ending) -> tuple[Scored, ...]:
         """Those that may be told of now; all that are part of the answer once it has ended."""
         if ending.reason:
-            return tuple(scored for scored, start, _ in self._kept if start < ending.shown)
+            return tuple(scored for scored, _ in self._kept if scored.start < ending.shown)
         ready = []
-        while self._kept and self._kept[0][2] <= ending.shown:
+        while self._kept and self._kept[0][1] <= ending.shown:
             ready.append(self._kept.popleft()[0])
         return tuple(ready)
 
@@ -82,15 +86,13 @@ def chat_form(names: Names, scores: Sequence[Scored]) -> dict[str, Any]:
     return {"content": told, "refusal": None}
 
 
-def completion_form(names: Names, scores: Sequence[Scored], offset: int) -> dict[str, Any]:
-    """``logprobs`` of a completion's choice; ``offset`` is where in the answer the first token's text begins."""
-    texts = [names.text(s.token) for s in scores]
-    offsets = [offset + sum(map(len, texts[:i])) for i in range(len(texts))]
+def completion_form(names: Names, scores: Sequence[Scored]) -> dict[str, Any]:
+    """``logprobs`` of a completion's choice."""
     return {
-        "tokens": texts,
+        "tokens": [names.text(s.token) for s in scores],
         "token_logprobs": [_finite(s.logprob) for s in scores],
         "top_logprobs": [{names.text(token): _finite(logprob) for token, logprob in s.top} for s in scores],
-        "text_offset": offsets,
+        "text_offset": [s.start for s in scores],
     }
 
 

@@ -27,7 +27,7 @@ def introduce(messages: Messages, system: str | None, tools: Tools | None) -> Me
     """The messages behind what the model is told first: the release's own word, if none is given, and the tools."""
     first = messages[0]["content"] if messages[0]["role"] == "system" else system
     rest = messages[1:] if messages[0]["role"] == "system" else messages
-    told = [text for text in (first, tools and tools.introduction()) if text is not None]
+    told = [text for text in (first, None if tools is None else tools.introduction()) if text is not None]
     return [{"role": "system", "content": "\n\n".join(told)}, *rest] if told else messages
 
 

@@ -65,16 +65,15 @@ class Reply:
     def _piece(self, piece: Piece, writer: "_Writer") -> Iterator[str]:
         scores = piece.scores
         for delta in writer.deltas(piece):
-            yield self._event(piece.choice, delta, scores, writer.offset)
+            yield self._event(piece.choice, delta, scores)
             scores = ()
         if scores:  # of tokens that have no text of their own
-            yield self._event(piece.choice, {}, scores, writer.offset)
-        writer.offset += len(piece.text)
+            yield self._event(piece.choice, {}, scores)
         if piece.finish:
             yield self._event(piece.choice, {}, finish=writer.finish(piece.finish))
 
     def _whole(self, index: int, answer: Whole) -> dict[str, Any]:
-        logprobs = self._logprobs(answer.scores, 0)
+        logprobs = self._logprobs(answer.scores)
         if not self._chat:
             said: dict[str, Any] = {"text": answer.text}
             finish = answer.finish
@@ -91,18 +90,17 @@ class Reply:
         index: int,
         delta: dict[str, Any],
         scores: Sequence[Scored] = (),
-        offset: int = 0,
         finish: str | None = None,
     ) -> str:
         said = {"delta": delta} if self._chat else {"text": delta.get("content", "")}
-        logprobs = self._logprobs(scores, offset) if scores else None
+        logprobs = self._logprobs(scores) if scores else None
         choice = {"index": index, **said, "logprobs": logprobs, "finish_reason": finish}
         return _data({**self._part(), "choices": [choice], **({"usage": None} if self._asked.usage else {})})
 
-    def _logprobs(self, scores: Sequence[Scored], offset: int) -> dict[str, Any] | None:
+    def _logprobs(self, scores: Sequence[Scored]) -> dict[str, Any] | None:
         if self._asked.ask.logprobs is None:
             return None
-        return chat_form(self._names, scores) if self._chat else completion_form(self._names, scores, offset)
+        return chat_form(self._names, scores) if self._chat else completion_form(self._names, scores)
 
     def _part(self) -> dict[str, Any]:
         return {**self._base, "object": "chat.completion.chunk"} if self._chat else self._base
@@ -121,7 +119,6 @@ class _Writer:
 
     def __init__(self, tools: bool) -> None:
         self._reader, self._calls = CallReader(tools), 0
-        self.offset = 0
 
     def deltas(self, piece: Piece) -> Iterator[dict[str, Any]]:
         for part in self._reader.feed(piece.text, last=piece.finish is not None):

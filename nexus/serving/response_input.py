@@ -108,7 +108,7 @@ def _message(where: str, item: object) -> dict[str, Any]:
     kind = fields.take("type", "message")
     fields.labels("id", "status")
     if kind == "message":
-        message = {"role": fields.text("role"), "content": _content(fields, "content")}
+        message: dict[str, Any] = {"role": fields.text("role"), "content": _content(fields, "content")}
     elif kind == "function_call":
         function = {"name": fields.text("name"), "arguments": fields.text("arguments")}
         call = {"id": fields.text("call_id"), "type": "function", "function": function}

@@ -115,7 +115,7 @@ def test_the_store_keeps_its_bounds():
     for i in range(5):
         store.put("a", {"id": str(i)}, [])
     assert [ident for _, ident in store._kept] == ["2", "3", "4"]
-    store.put("a", {"id": "large", "text": "x" * 9_950}, [])
+    store.put("a", {"id": "large", "text": "x" * 9_960}, [])
     assert [ident for _, ident in store._kept] == ["large"]
     store.drop("a", "large")
     assert store._bytes == 0
