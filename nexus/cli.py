@@ -196,6 +196,7 @@ def _add_serve(commands: Any) -> None:
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="others than loopback need a key (default: %(default)s)")
     add("--port", metavar="N", type=int, default=8000, help="0 takes any that is free (default: %(default)s)")
     add("--api-key-file", metavar="FILE", help="keys that are let in, one a line")
+    add("--memory", metavar="FILE", default="nexus-memory.db", help="what it is taught (default: %(default)s)")
     serve.set_defaults(run=_serve)
 
 
@@ -210,7 +211,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from nexus.inference.release import load_release
 
     torch.set_flush_denormal(True)
-    return serve(load_release(folder), arguments.host, arguments.port, keys)
+    return serve(load_release(folder), arguments.host, arguments.port, keys, arguments.memory)
 
 
 def _zoo(arguments: argparse.Namespace) -> int:

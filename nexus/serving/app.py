@@ -13,11 +13,15 @@ from typing import Any, NoReturn
 
 from nexus.inference.release import Release
 from nexus.serving.answering import answer, whole
+from nexus.serving.dashboard import add_dashboard
 from nexus.serving.engine import Engine
 from nexus.serving.errors import ApiError
 from nexus.serving.guard import Guard
+from nexus.serving.journal_thread import JournalThread
+from nexus.serving.memory_api import add_memory
 from nexus.serving.replies import Reply
 from nexus.serving.requests import TextRequest, check_model, read_chat, read_completion
+from nexus.serving.status import add_status
 
 BODY = 2 * 2**20  # bytes of a request at most
 BODY_SECONDS = 30  # for a client to send it
@@ -25,7 +29,13 @@ BODY_SECONDS = 30  # for a client to send it
 Reader = Callable[[Release, str, dict[str, Any], str], TextRequest]
 
 
-def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), name: str | None = None) -> Any:
+def make_app(
+    engine: Engine,
+    host: str = "127.0.0.1",
+    keys: Sequence[str] = (),
+    name: str | None = None,
+    journal: JournalThread | None = None,
+) -> Any:
     """The application (ASGI); it starts the engine, and closes it at the end.
 
     Args:
@@ -33,6 +43,7 @@ def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), 
         host: the address that will be listened on, for the check of ``Host``.
         keys: API keys that are let in; none for a server on loopback only.
         name: of the model; that of the release's folder if None.
+        journal: where what is taught is kept; closed at the end. Without one nothing can be taught.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
@@ -47,6 +58,8 @@ def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), 
         engine.start()
         yield
         await asyncio.to_thread(engine.close)
+        if journal is not None:
+            await asyncio.to_thread(journal.close)
 
     folder = engine.release.folder
     name = name or (folder.resolve().name if folder else "nexus")
@@ -56,6 +69,10 @@ def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), 
     _add_status(app, engine, name)
     _add_text(app, engine, name, "/v1/chat/completions", read_chat)
     _add_text(app, engine, name, "/v1/completions", read_completion)
+    add_dashboard(app)
+    add_status(app, engine, name, journal)
+    if journal is not None:
+        add_memory(app, journal, _json)
     app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics)
     return app
 

@@ -15,6 +15,7 @@ from nexus.inference.release import Release
 from nexus.serving.app import make_app
 from nexus.serving.engine import Engine
 from nexus.serving.guard import check_address, read_keys
+from nexus.serving.journal_thread import JournalThread
 
 DRAIN = 30  # seconds for the answers under way
 CONNECTIONS = 512  # at once; more are answered 503
@@ -34,17 +35,20 @@ def check_serving(host: str, port: int, key_file: str | Path | None) -> list[str
     return keys
 
 
-def serve(release: Release, host: str, port: int, keys: list[str]) -> int:
-    """Serve a release until SIGTERM (exit code 0) or Ctrl+C.
+def serve(release: Release, host: str, port: int, keys: list[str], memory: str | Path | None = None) -> int:
+    """Serve a release until SIGTERM (exit code 0) or Ctrl+C; ``memory`` is the journal of what is taught.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
         OSError: the address cannot be listened on.
+        ValueError: ``memory`` is no journal.
     """
-    server, sock = bind(make_app(Engine(release), host, keys), host, port)
+    journal = JournalThread(memory) if memory else None
+    server, sock = bind(make_app(Engine(release), host, keys, journal=journal), host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
-    print(f"serving on http://{shown}:{sock.getsockname()[1]}/v1", file=sys.stderr, flush=True)
+    address = f"http://{shown}:{sock.getsockname()[1]}"
+    print(f"serving on {address}/v1\ndashboard on {address}/", file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, _leave)  # what the server hands the signal on to after draining
     with contextlib.closing(sock):
         server.run([sock])

@@ -1,0 +1,178 @@
+"""Memory over HTTP: teach, correct, forget, judge and roll back, each acknowledged after its commit.
+
+The one idea: a route takes its fields, hands one call to the journal's thread, and answers with the event's number and
+the new version. Whose memory it is follows from the key and can't be chosen; without keys it is that of
+``nexus memory``.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from nexus.living.journal import MAX_TEXT, Event, Journal
+from nexus.serving.errors import ApiError, wrong
+from nexus.serving.fields import Fields
+from nexus.serving.journal_thread import JournalThread
+
+PREFIX = "/v1/nexus"
+OWNER = "me"  # where there are no keys, and by default of `nexus memory`
+NAME = 1_000  # characters of a source, or of what feedback is about
+LAST = 2**62  # largest number of an event
+LINES, MOST_LINES = 1_000, 100_000  # of the log
+
+Act = Callable[[Journal, str], dict[str, Any]]  # done in the journal's thread, for an owner
+ReadJson = Callable[[Any], Awaitable[dict[str, Any]]]
+
+
+def owner_of(request: Any) -> str:
+    """Whose memory a request may use."""
+    return request.state.owner or OWNER
+
+
+def add_memory(app: Any, journal: JournalThread, read_json: ReadJson) -> None:
+    """Add the routes; ``read_json`` takes the body off a request."""
+    changes = {"teach": teach, "correct": correct, "forget": forget, "feedback": feedback, "rollback": rollback}
+    for name, read in changes.items():
+        _add_change(app, journal, name, read, read_json)
+    for name, look in {"facts": facts, "log": log, "export": export}.items():
+        _add_look(app, journal, name, look)
+
+
+def _add_change(app: Any, journal: JournalThread, name: str, read: Callable[[Fields], Act], body: ReadJson) -> None:
+    from fastapi import Request
+    from fastapi.responses import JSONResponse, Response
+
+    @app.post(f"{PREFIX}/{name}", response_model=None, name=name)
+    async def change(request: Request) -> Response:
+        fields = Fields(await body(request))
+        act = read(fields)
+        fields.finish()
+        return JSONResponse(await _run(journal, act, owner_of(request)))
+
+
+def _add_look(app: Any, journal: JournalThread, name: str, read: Callable[[Mapping[str, str]], Act]) -> None:
+    from fastapi import Request
+    from fastapi.responses import JSONResponse, Response
+
+    @app.get(f"{PREFIX}/{name}", response_model=None, name=name)
+    async def look(request: Request) -> Response:
+        act = read(request.query_params)
+        headers = {"Cache-Control": "no-store"}  # private, and old at once
+        return JSONResponse(await _run(journal, act, owner_of(request)), headers=headers)
+
+
+async def _run(journal: JournalThread, act: Act, owner: str) -> dict[str, Any]:
+    def work(opened: Journal) -> dict[str, Any]:
+        return {**act(opened, owner), "version": opened.version()}
+
+    try:
+        return await journal.run(work)
+    except ValueError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValueError) -> ApiError:
+    """The journal's refusal in the server's form; the journal names the owner, which here is a digest of a key."""
+    field, _, told = str(error).partition(": ")
+    if field == "fact":
+        told = "it is not among your facts, or was forgotten. cure: GET /v1/nexus/facts lists them"
+        return ApiError(404, f"fact: {told}", "fact", "no_such_fact")
+    if field == "forget":  # it is committed; another process holds the log
+        return ApiError(503, str(error), None, "text_in_log")
+    return ApiError(400, f"{field}: {told}", field, "invalid_value")
+
+
+# ---- what changes memory ---------------------------------------------------------------------------------------------
+
+
+def teach(fields: Fields) -> Act:
+    """``{text, source}``: learn a fact or a document."""
+    text, source = _text(fields), _name(fields, "source")
+    return lambda journal, owner: {"fact": journal.teach(owner, text, source)}
+
+
+def correct(fields: Fields) -> Act:
+    """``{fact, text}``: put a text in a fact's place, which gets a new number."""
+    old, text = _number(fields, "fact", 1), _text(fields)
+    return lambda journal, owner: {"fact": journal.correct(owner, old, text), "corrected": old}
+
+
+def forget(fields: Fields) -> Act:
+    """``{fact}``: erase a fact and what it was corrected from and to."""
+    fact = _number(fields, "fact", 1)
+    return lambda journal, owner: {"event": journal.forget(owner, fact), "forgotten": fact}
+
+
+def feedback(fields: Fields) -> Act:
+    """``{right, about}``: note whether an answer was right; ``about`` is the id of its reply."""
+    right, about = fields.take("right"), _name(fields, "about")
+    if not isinstance(right, bool):
+        raise wrong("right", right, "is neither true nor false", "give one of the two")
+    return lambda journal, owner: {"event": journal.feedback(owner, right, about)}
+
+
+def rollback(fields: Fields) -> Act:
+    """``{version}``: bring back the facts of an earlier version (0: none)."""
+    version = _number(fields, "version", 0)
+    return lambda journal, owner: {"event": journal.rollback(owner, version), "back_at": version}
+
+
+# ---- what shows it ---------------------------------------------------------------------------------------------------
+
+
+def facts(_query: Mapping[str, str]) -> Act:
+    """What holds now, oldest first."""
+    return lambda journal, owner: {"facts": [fact.to_dict() for fact in journal.facts(owner)]}
+
+
+def log(query: Mapping[str, str]) -> Act:
+    """The last events, oldest first; ``?limit=`` says how many."""
+    limit = _limit(query.get("limit", str(LINES)))
+
+    def act(journal: Journal, owner: str) -> dict[str, Any]:
+        held = {fact.seq for fact in journal.facts(owner)}
+        return {"events": [_line(event, held) for event in deque(journal.events(owner), limit)]}
+
+    return act
+
+
+def export(_query: Mapping[str, str]) -> Act:
+    """Everything that is held about the owner."""
+    return Journal.export
+
+
+def _line(event: Event, held: set[int]) -> dict[str, Any]:
+    shown = {"seq": event.seq, "at": event.at, "kind": event.kind, "payload": event.payload}
+    return {**shown, "holds": event.seq in held}
+
+
+def _text(fields: Fields) -> str:
+    text = fields.text("text")
+    if not text.strip() or len(text) > MAX_TEXT or not _is_unicode(text):
+        raise wrong("text", text, "is empty, too long or no Unicode", f"give 1 to {MAX_TEXT} characters")
+    return text
+
+
+def _name(fields: Fields, name: str) -> str:
+    text = fields.take(name, "")
+    if not isinstance(text, str) or len(text) > NAME or not _is_unicode(text):
+        raise wrong(name, text, "is no short text", f"give at most {NAME} characters")
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can carry halves of surrogate pairs, which are no characters and can't be stored."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _number(fields: Fields, name: str, low: int) -> int:
+    number = fields.whole(name, low, LAST)
+    if number is None:
+        raise wrong(name, None, "is missing", "give a number, GET /v1/nexus/log lists them")
+    return number
+
+
+def _limit(text: str) -> int:
+    if not (text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= MOST_LINES):
+        raise wrong("limit", text, "is out of range", f"give a whole number from 1 to {MOST_LINES}")
+    return int(text)
