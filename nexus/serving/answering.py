@@ -1,6 +1,6 @@
 """From a request to the pieces of its answer: the one place where HTTP meets the model.
 
-The one idea: whatever may one day decide about an answer (a gate, a memory) goes into :func:`answer`, and nothing else
+The one idea: whatever decides about an answer (the gate, proofs, memory) is asked in :func:`answer`, and nothing else
 has to know.
 """
 
@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from nexus.serving.batch import Ask, Piece
 from nexus.serving.engine import Engine
@@ -25,9 +26,33 @@ class Whole:
     tokens: int
     cached: int
     finish: str
+    nexus: dict[str, Any] | None = None
 
 
-def answer(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
+async def answer(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
+    """The pieces of an answer: as they come, or behind a gate all at once after it was decided.
+
+    Raises:
+        ApiError: as :func:`follow` and :func:`whole`, before anything is sent.
+    """
+    if engine.desk is None:
+        return follow(engine, ask, gone)
+
+    async def say(one: Ask) -> Piece:
+        said = await whole(follow(engine, one, gone))
+        return Piece(said.text, said.tokens, said.cached, said.finish)
+
+    piece = await engine.desk.decide(ask, say)
+    if piece.nexus is not None:
+        engine.metrics.decided(piece.nexus["channel"], piece.nexus["answered"])
+    return _once(piece)
+
+
+async def _once(piece: Piece) -> AsyncIterator[Piece]:
+    yield piece
+
+
+def follow(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
     """Queue a request now, and give its pieces as they come; it is cancelled when the client is ``gone``.
 
     Raises:
@@ -40,7 +65,7 @@ def answer(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
 
     row = engine.submit(ask, emit)
 
-    async def follow() -> AsyncIterator[Piece]:
+    async def pieces_of() -> AsyncIterator[Piece]:
         looked = time.monotonic()
         try:
             while True:
@@ -59,7 +84,7 @@ def answer(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
         finally:
             engine.cancel(row)
 
-    return follow()
+    return pieces_of()
 
 
 async def whole(pieces: AsyncIterator[Piece]) -> Whole:
@@ -74,5 +99,5 @@ async def whole(pieces: AsyncIterator[Piece]) -> Whole:
             raise ApiError(500, piece.text, code="model_failed")
         texts.append(piece.text)
         if piece.finish:
-            return Whole("".join(texts), piece.tokens, piece.cached, piece.finish)
+            return Whole("".join(texts), piece.tokens, piece.cached, piece.finish, piece.nexus)
     raise ApiError(499, "the client went away", code="cancelled")

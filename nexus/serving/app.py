@@ -16,6 +16,7 @@ from nexus.serving.answering import answer, whole
 from nexus.serving.dashboard import add_dashboard
 from nexus.serving.engine import Engine
 from nexus.serving.errors import ApiError
+from nexus.serving.feedback import add_feedback
 from nexus.serving.guard import Guard
 from nexus.serving.journal_thread import JournalThread
 from nexus.serving.memory_api import add_memory
@@ -71,8 +72,10 @@ def make_app(
     _add_text(app, engine, name, "/v1/completions", read_completion)
     add_dashboard(app)
     add_status(app, engine, name, journal)
+    if engine.desk is not None:
+        add_feedback(app, engine.desk, _json)
     if journal is not None:
-        add_memory(app, journal, _json)
+        add_memory(app, journal, _json, engine.desk)
     app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics)
     return app
 
@@ -84,7 +87,7 @@ def _add_text(app: Any, engine: Engine, name: str, path: str, read: Reader) -> N
     @app.post(path, response_model=None)
     async def text(request: Request) -> Response:
         asked = read(engine.release, name, await _json(request), request.state.owner)
-        pieces = answer(engine, asked.ask, request.is_disconnected)
+        pieces = await answer(engine, asked.ask, request.is_disconnected)
         reply = Reply(read is read_chat, name, len(asked.ask.prompt))
         if asked.stream:
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -8,12 +8,14 @@ Iteration-level scheduling: Yu et al. 2022 (Orca, OSDI); prompts in parts: Agraw
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from nexus.core.lm_state import LMState
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY, Sampler, Sampling
+from nexus.living.trace import Trace, note
 from nexus.serving.ending import Ending
 from nexus.serving.prefix_cache import PrefixCache
 from nexus.serving.rows import alone, join, leave
@@ -25,7 +27,8 @@ PART = 512  # ids of a prompt that are read in one step
 class Ask:
     """What the model is asked: ids in, and how to go on from them.
 
-    ``owner`` is whose cached states may be used and left behind.
+    ``owner`` is whose cached states may be used and left behind. ``messages`` is the chat that the prompt was made of,
+    for the gate. ``trace`` takes what the model's own numbers say about the answer.
     """
 
     prompt: list[int]
@@ -33,16 +36,22 @@ class Ask:
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
     owner: str = ""
+    messages: tuple[dict[str, str], ...] = ()
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some more of an answer; the last one has a ``finish`` reason (stop, length, or error)."""
+    """Some more of an answer; the last one has a ``finish`` reason (stop, length, or error).
+
+    ``nexus`` is what stands behind a gated answer.
+    """
 
     text: str
     tokens: int
     cached: int
     finish: str | None = None
+    nexus: dict[str, Any] | None = None
 
 
 @dataclass(eq=False)
@@ -144,6 +153,9 @@ class Batch:
         self._state = out.state
         for place, row in enumerate(self.running):
             row.tokens.append(int(row.sampler(out.logits[place : place + 1, -1])))
+            if row.ask.trace is not None:
+                here = slice(place, place + 1)
+                note([row.ask.trace], ids.new_tensor(row.tokens[-1:]), out.logits[here, -1], out.hidden[here, -1])
             text = row.ending.feed(row.tokens[-1])
             row.emit(Piece(text, len(row.tokens), row.cached, row.ending.reason))
         ended = [place for place, row in enumerate(self.running) if row.ending.reason]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from nexus.inference.release import Release
 from nexus.serving.batch import Ask, Batch, Piece, Row
+from nexus.serving.desk import Desk
 from nexus.serving.errors import ApiError
 from nexus.serving.metrics import Metrics
 
@@ -26,10 +27,18 @@ class Engine:
         rows: answers under way at once.
         queue: requests that may wait beyond these.
         cache_bytes: budget of the prefix cache; 0 turns it off.
+        desk: decides what of it is let out; everything is if None. It is closed with the engine.
     """
 
-    def __init__(self, release: Release, rows: int = 16, queue: int = 64, cache_bytes: int = 512 * 2**20) -> None:
-        self.release, self.metrics = release, Metrics()
+    def __init__(
+        self,
+        release: Release,
+        rows: int = 16,
+        queue: int = 64,
+        cache_bytes: int = 512 * 2**20,
+        desk: Desk | None = None,
+    ) -> None:
+        self.release, self.metrics, self.desk = release, Metrics(), desk
         self._batch = Batch(release, rows, cache_bytes)
         self._most, self._rows = rows + queue, rows
         self._open: set[Row] = set()
@@ -59,6 +68,8 @@ class Engine:
             self.cancel(row)
         if self._thread.is_alive():
             self._thread.join(seconds)
+        if self.desk is not None:
+            self.desk.close()
 
     def submit(self, ask: Ask, emit: Emit) -> Row:
         """Queue a request; ``emit`` is called from the engine's thread.

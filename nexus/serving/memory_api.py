@@ -10,14 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from nexus.living.journal import MAX_TEXT, Event, Journal
+from nexus.living.opening import OWNER
+from nexus.serving.desk import Desk
 from nexus.serving.errors import ApiError, wrong
 from nexus.serving.fields import Fields
 from nexus.serving.journal_thread import JournalThread
 
 PREFIX = "/v1/nexus"
-OWNER = "me"  # where there are no keys, and by default of `nexus memory`
 NAME = 1_000  # characters of a source, or of what feedback is about
 LAST = 2**62  # largest number of an event
+GATED = ("proof.", "memory.", "model.")  # ids of the gate's answers begin so
 LINES, MOST_LINES = 1_000, 100_000  # of the log
 
 Act = Callable[[Journal, str], dict[str, Any]]  # done in the journal's thread, for an owner
@@ -29,11 +31,18 @@ def owner_of(request: Any) -> str:
     return request.state.owner or OWNER
 
 
-def add_memory(app: Any, journal: JournalThread, read_json: ReadJson) -> None:
-    """Add the routes; ``read_json`` takes the body off a request."""
-    changes = {"teach": teach, "correct": correct, "forget": forget, "feedback": feedback, "rollback": rollback}
-    for name, read in changes.items():
+def add_memory(app: Any, journal: JournalThread, read_json: ReadJson, desk: Desk | None = None) -> None:
+    """Add the routes.
+
+    Args:
+        app: the application.
+        journal: what is written and read.
+        read_json: takes the body off a request.
+        desk: the gate, which hears judgements of its answers; None if there is none.
+    """
+    for name, read in {"teach": teach, "correct": correct, "forget": forget, "rollback": rollback}.items():
         _add_change(app, journal, name, read, read_json)
+    _add_feedback(app, journal, read_json, desk)
     for name, look in {"facts": facts, "log": log, "export": export}.items():
         _add_look(app, journal, name, look)
 
@@ -59,6 +68,38 @@ def _add_look(app: Any, journal: JournalThread, name: str, read: Callable[[Mappi
         act = read(request.query_params)
         headers = {"Cache-Control": "no-store"}  # private, and old at once
         return JSONResponse(await _run(journal, act, owner_of(request)), headers=headers)
+
+
+def _add_feedback(app: Any, journal: JournalThread, body: ReadJson, desk: Desk | None) -> None:
+    from fastapi import Request
+    from fastapi.responses import JSONResponse, Response
+
+    @app.post(f"{PREFIX}/feedback", response_model=None)
+    async def feedback(request: Request) -> Response:
+        fields, owner = Fields(await body(request)), owner_of(request)
+        right, about = fields.take("right"), _name(fields, "about")
+        if not isinstance(right, bool):
+            raise wrong("right", right, "is neither true nor false", "give one of the two")
+        fields.finish()
+        still = None
+        if desk is not None and about.startswith(GATED):
+            still = await _judge(desk, owner, right, about)
+
+        def note(opened: Journal, whose: str) -> dict[str, Any]:
+            if still is None:  # else the gate has noted it
+                opened.feedback(whose, right, about)
+            return {"noted": True, "open": still}
+
+        return JSONResponse(await _run(journal, note, owner))
+
+
+async def _judge(desk: Desk, owner: str, right: bool, about: str) -> bool:
+    """Tell the gate; returns whether the channel that gave the answer is still open."""
+    try:
+        return await desk.run(desk.living.feedback, owner, about, right)
+    except ValueError:
+        cure = "give the id of an answer of this server run that was not judged yet"
+        raise ApiError(404, f"about: {about[:60]!r} waits for no judgement. cure: {cure}", "about") from None
 
 
 async def _run(journal: JournalThread, act: Act, owner: str) -> dict[str, Any]:
@@ -101,14 +142,6 @@ def forget(fields: Fields) -> Act:
     """``{fact}``: erase a fact and what it was corrected from and to."""
     fact = _number(fields, "fact", 1)
     return lambda journal, owner: {"event": journal.forget(owner, fact), "forgotten": fact}
-
-
-def feedback(fields: Fields) -> Act:
-    """``{right, about}``: note whether an answer was right; ``about`` is the id of its reply."""
-    right, about = fields.take("right"), _name(fields, "about")
-    if not isinstance(right, bool):
-        raise wrong("right", right, "is neither true nor false", "give one of the two")
-    return lambda journal, owner: {"event": journal.feedback(owner, right, about)}
 
 
 def rollback(fields: Fields) -> Act:

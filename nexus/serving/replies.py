@@ -36,7 +36,8 @@ class Reply:
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         said = {"message": message} if self._chat else {"text": answer.text}
         choice = {"index": 0, **said, "logprobs": None, "finish_reason": answer.finish}
-        return {**self._base, "choices": [choice], "usage": self._usage(answer.tokens, answer.cached)}
+        content = {**self._base, "choices": [choice], "usage": self._usage(answer.tokens, answer.cached)}
+        return content if answer.nexus is None else {**content, "nexus": answer.nexus}
 
     async def events(self, pieces: AsyncIterator[Piece], usage: bool) -> AsyncIterator[str]:
         """The answer as events, the last but one with the usage if that is wanted."""
@@ -49,15 +50,18 @@ class Reply:
             if piece.text:
                 yield self._event({"content": piece.text}, None, usage)
             if piece.finish:
-                yield self._event({}, piece.finish, usage)
+                yield self._event({}, piece.finish, usage, piece.nexus)
                 if usage:
                     yield _data({**self._part(), "choices": [], "usage": self._usage(piece.tokens, piece.cached)})
                 yield DONE
 
-    def _event(self, delta: dict[str, str], finish: str | None, usage: bool) -> str:
+    def _event(
+        self, delta: dict[str, str], finish: str | None, usage: bool, nexus: dict[str, Any] | None = None
+    ) -> str:
         said = {"delta": delta} if self._chat else {"text": delta.get("content", "")}
         choice = {"index": 0, **said, "logprobs": None, "finish_reason": finish}
-        return _data({**self._part(), "choices": [choice], **({"usage": None} if usage else {})})
+        extra = {} if nexus is None else {"nexus": nexus}
+        return _data({**self._part(), "choices": [choice], **({"usage": None} if usage else {}), **extra})
 
     def _part(self) -> dict[str, Any]:
         return {**self._base, "object": "chat.completion.chunk"} if self._chat else self._base

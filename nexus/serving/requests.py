@@ -4,7 +4,7 @@ The one idea: OpenAI's JSON ends here. What comes out is a prompt of ids with ru
 Reference: OpenAI API, chat completions and completions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nexus.inference.release import Release
@@ -47,7 +47,8 @@ def read_chat(release: Release, name: str, body: dict[str, Any], owner: str) -> 
         ids = release.tokenizer.chat_ids(messages)
     except ValueError as error:
         raise ApiError(400, f"messages: {error}", "messages", "invalid_value") from None
-    return _read(fields, release, name, ids, owner, ("max_completion_tokens", "max_tokens"))
+    asked = _read(fields, release, name, ids, owner, ("max_completion_tokens", "max_tokens"))
+    return replace(asked, ask=replace(asked.ask, messages=tuple(messages)))
 
 
 def read_completion(release: Release, name: str, body: dict[str, Any], owner: str) -> TextRequest:

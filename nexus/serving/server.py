@@ -7,12 +7,15 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from nexus.inference.release import Release
+from nexus.living.living import Living
 from nexus.serving.app import make_app
+from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.guard import check_address, read_keys
 from nexus.serving.journal_thread import JournalThread
@@ -35,16 +38,28 @@ def check_serving(host: str, port: int, key_file: str | Path | None) -> list[str
     return keys
 
 
-def serve(release: Release, host: str, port: int, keys: list[str], memory: str | Path | None = None) -> int:
-    """Serve a release until SIGTERM (exit code 0) or Ctrl+C; ``memory`` is the journal of what is taught.
+def serve(
+    release: Release,
+    host: str,
+    port: int,
+    keys: list[str],
+    living: Callable[[], Living] | None = None,
+    memory: str | Path | None = None,
+) -> int:
+    """Serve a release until SIGTERM (exit code 0) or Ctrl+C.
+
+    Args:
+        living: opens what decides about answers; all are sent if None.
+        memory: the journal of what is taught over HTTP; nothing can be if None.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
         OSError: the address cannot be listened on.
         ValueError: ``memory`` is no journal.
     """
-    journal = JournalThread(memory) if memory else None
-    server, sock = bind(make_app(Engine(release), host, keys, journal=journal), host, port)
+    desk = None if living is None else Desk(release, living)
+    journal = None if memory is None else JournalThread(memory)
+    server, sock = bind(make_app(Engine(release, desk=desk), host, keys, journal=journal), host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{sock.getsockname()[1]}"

@@ -5,7 +5,7 @@ among judged answers has Clopper and Pearson's upper limit beside it.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -20,8 +20,6 @@ from nexus.serving.memory_api import PREFIX, owner_of
 from nexus.serving.metrics import RECENT, Metrics
 
 SURE = 0.95  # confidence of the bound on the risk
-
-Channels = Callable[[], Sequence[dict[str, Any]]]  # one a channel: its name, whether it is open, and its certificate
 
 
 class EnergyWatch:
@@ -52,15 +50,14 @@ class EnergyWatch:
             self._units += taken.numel()
 
 
-def add_status(app: Any, engine: Engine, name: str, journal: JournalThread | None, channels: Channels = list) -> None:
+def add_status(app: Any, engine: Engine, name: str, journal: JournalThread | None) -> None:
     """Add the route ``/v1/nexus/status``.
 
     Args:
         app: the application.
-        engine: what answers.
+        engine: what answers, with its desk if there is a gate.
         name: of the model.
         journal: what was taught, if anything can be.
-        channels: what stands behind answers now.
     """
     from fastapi import Request
     from fastapi.responses import JSONResponse, Response
@@ -78,10 +75,18 @@ def add_status(app: Any, engine: Engine, name: str, journal: JournalThread | Non
         owner = owner_of(request)
         memory = await journal.run(lambda opened: look(opened, owner)) if journal else NOTHING
         shown = {
-            "model": name, **memory, "channels": list(channels()), "answers": decisions(engine.metrics),
+            "model": name, **memory, "channels": await _channels(engine, owner), "answers": decisions(engine.metrics),
             "speed": speed(engine.metrics), "sampler": {"temperature": GREEDY.temperature}, "energy": energy.to_dict(),
         }  # fmt: skip
         return JSONResponse(shown, headers={"Cache-Control": "no-store"})
+
+
+async def _channels(engine: Engine, owner: str) -> list[dict[str, Any]]:
+    """What stands behind each channel's answers now, in the order in which they are asked; none without a gate."""
+    if engine.desk is None:
+        return []
+    found = await engine.desk.run(engine.desk.living.status, owner)
+    return [{"channel": name, **state} for name, state in found.items()]
 
 
 def remembered(journal: Journal, owner: str) -> dict[str, Any]:

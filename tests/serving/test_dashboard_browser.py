@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from nexus.living.journal import Journal
-from nexus.serving.memory_api import OWNER
+from nexus.living.opening import OWNER
 from tests.serving.browser import Tab, on_a_socket, open_browser
 from tests.serving.small import alone, release_of
 

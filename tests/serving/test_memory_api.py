@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 from nexus.core.energy import EnergyConfig, EnergyModule
 from nexus.living.bounds import upper_bound
 from nexus.living.journal import Journal
+from nexus.living.opening import OWNER
 from nexus.serving.app import make_app
 from nexus.serving.engine import Engine
 from nexus.serving.journal_thread import JournalThread
-from nexus.serving.memory_api import OWNER
 from nexus.serving.status import EnergyWatch
 from tests.serving.small import release_of
 

@@ -1,0 +1,18 @@
+"""Distance: far questions score low, whatever the units of the hidden states."""
+
+import numpy as np
+
+from nexus.living.risk_coverage import augrc
+from nexus.living.scores.distance import Distance
+
+
+def test_it_tells_known_from_unknown_and_does_not_depend_on_units():
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(12, 12)) * np.geomspace(0.1, 10, 12)
+    known, near, far = (rng.normal(size=(300, 12)) @ mix for _ in range(3))
+    far = far + 4 * mix[0]
+    distance = Distance.fit(known)
+    scores = np.concatenate([distance(near), distance(far)])
+    inside = np.repeat([True, False], 300)
+    assert augrc(scores, inside) < 0.75 * augrc(np.zeros(600), inside)  # perfect: half of it
+    assert abs(np.mean(distance(near) ** 2) / 12 - 1) < 0.3  # about one a direction
