@@ -4,10 +4,13 @@ import json
 import shutil
 import threading
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
+from nexus.living.opening import open_living
 from nexus.serving.app import make_app
+from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.journal_thread import JournalThread
 from nexus.serving.server import bind
@@ -32,9 +35,11 @@ def open_browser():
 
 
 @contextmanager
-def on_a_socket(path, release=None, keys=(), **options):
+def on_a_socket(path, release=None, keys=(), gate=False):
     """A running server; gives its address."""
-    app = make_app(Engine(release or release_of()), keys=keys, journal=JournalThread(path), **options)
+    release = release or release_of()
+    desk = Desk(release, partial(open_living, release, path)) if gate else None
+    app = make_app(Engine(release, desk=desk), keys=keys, name="nexus", journal=JournalThread(path))
     server, sock = bind(app, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, args=([sock],))
     thread.start()

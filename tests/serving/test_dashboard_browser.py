@@ -1,14 +1,20 @@
 """The dashboard in headless Chromium: what a person does with it, by mouse and by keyboard, large and small."""
 
+import json
+import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from nexus.cli import main
 from nexus.living.journal import Journal
 from nexus.living.opening import OWNER
+from tests.living.answers import TOKENS, knowing_release
 from tests.serving.browser import Tab, on_a_socket, open_browser
 from tests.serving.small import alone, release_of
 
+AXE = os.environ.get("NEXUS_AXE", "")  # the development copy of axe-core, if there is one
 KEY = "0123456789abcdef0123"
 NASTY = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
 
@@ -18,6 +24,16 @@ def driver():
     driver = open_browser()
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    """A release with a certificate, and questions of which its gate lets some through."""
+    folder = tmp_path_factory.mktemp("release")
+    release, data = knowing_release(folder)
+    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.3", "--tokens", str(TOKENS)]
+    assert main(call) == 0
+    return release, [json.loads(line)["question"] for line in data.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -95,6 +111,43 @@ def test_an_answer_is_streamed_and_judged(tab, path):
     assert "1 of 1 judged answers were wrong" in label
 
 
+PROVED = "Every reptile is an animal. Rex is a reptile. Is Rex an animal?"
+
+
+def test_each_answer_shows_what_stands_behind_it(driver, path, certified):
+    release, questions = certified
+    with on_a_socket(path, release, gate=True) as url:
+        tab = Tab(driver).open(url)
+        tab.shows("#connection-text", "ready")
+        teach(tab, "Our shop is in Main Street. The shop opens at nine. Dogs may come in.", "the door")
+
+        proof = tab.ask(PROVED)
+        assert "Proved" in proof.text
+        tab.one("#log .proof summary").click()
+        assert [line.text for line in tab.all("#log .proof li")][-1].startswith("Rex is an animal")
+
+        memory = tab.ask("When does the shop open?")
+        assert "From what you taught" in memory.text
+        assert [mark.text for mark in memory.find_elements("css selector", "mark")] == ["The shop opens at nine."]
+        assert "the door" in memory.find_element("css selector", "figcaption").text
+
+        kinds = set()
+        for question in questions[:12]:
+            model = tab.ask(question)
+            refused = "refusal" in model.get_attribute("class")
+            kinds.add(refused)
+            assert ("Not answered" if refused else "The model, certified") in model.text
+            assert bool(model.find_elements("css selector", ".reason")) == refused
+            assert "certificate" in model.find_element("css selector", ".figures").text
+        assert kinds == {True, False}
+
+        tab.shows("#coverage-text", "of 14 questions answered")
+        assert "30 % wrong" in tab.text("#channels")
+        memory.find_elements("css selector", ".judge button")[0].click()
+        tab.shows("#channels", "1 judged answer")
+        assert tab.complaints() == []
+
+
 def test_what_is_said_never_becomes_markup(tab):
     teach(tab, NASTY, NASTY)
     tab.ask(NASTY)
@@ -142,6 +195,29 @@ def test_it_fits_small_and_large_windows(tab, url, width):
         assert [what for what in small if "range" not in what] == [], "WCAG 2.5.8: targets of 24 pixels"
     tab.ask("Hello")
     assert tab.run("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.skipif(not AXE, reason="NEXUS_AXE names no axe.min.js: npm pack axe-core, and unpack it")
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_nothing(driver, path, certified, dark, width):
+    with on_a_socket(path, certified[0], gate=True) as url:
+        tab = Tab(driver).open(url, width, 740, dark)
+        tab.shows("#connection-text", "ready")
+        for view in ("memory", "live", "chat"):
+            tab.run(f"document.getElementById('to-{view}').click()")
+            if view == "memory":
+                teach(tab, "The shop opens at nine.", "the door")
+            if view == "chat":
+                tab.ask(PROVED)
+                tab.ask("When does the shop open?")
+                tab.ask("Who is the mayor?")
+            tab.run(Path(AXE).read_text(encoding="utf-8"))
+            found = tab.driver.execute_async_script(
+                "axe.run(document, {resultTypes: ['violations']}).then(r => arguments[0](r.violations.map("
+                "v => [v.id, v.help, v.nodes.map(n => n.html.slice(0, 200))])))"
+            )
+            assert found == [], view
 
 
 def test_a_key_is_asked_for_and_kept_nowhere(driver, path):

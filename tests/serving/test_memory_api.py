@@ -3,20 +3,24 @@
 import json
 import threading
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
 from nexus.core.energy import EnergyConfig, EnergyModule
+from nexus.inference.release import load_release
 from nexus.living.bounds import upper_bound
 from nexus.living.journal import Journal
-from nexus.living.opening import OWNER
+from nexus.living.opening import OWNER, open_living
 from nexus.serving.app import make_app
+from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.journal_thread import JournalThread
 from nexus.serving.status import EnergyWatch
 from tests.serving.small import release_of
+from tests.tiny_release import write_release
 
 KEY, OTHER_KEY = "k" * 32, "o" * 32
 
@@ -184,6 +188,26 @@ def test_the_status_counts(client):
     assert feedback["recent"] == [True, True, False, True]
     assert after["speed"]["tokens_per_second"] > 0
     assert after["speed"]["first_token_seconds"] > 0
+
+
+def test_judgements_reach_the_channel_that_answered(path, tmp_path):
+    release = load_release(write_release(tmp_path / "release"))
+    engine = Engine(release, desk=Desk(release, partial(open_living, release, path)))
+    app = make_app(engine, name="nexus", journal=JournalThread(path))
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        fact = post(client, "teach", text="The shop opens at nine.")["fact"]
+        asked = {"model": "nexus", "messages": [{"role": "user", "content": "When does the shop open?"}]}
+        said = client.post("/v1/chat/completions", json=asked).json()["nexus"]
+        assert (said["channel"], said["citations"][0]["fact"]) == ("memory", fact)
+        assert post(client, "feedback", right=True, about=said["id"])["open"] is True
+        assert post(client, "feedback", 404, right=True, about=said["id"])["error"]["param"] == "about", "once"
+        asked["messages"][0]["content"] = "Who is the mayor?"
+        assert not client.post("/v1/chat/completions", json=asked).json()["nexus"]["answered"]
+        status = get(client, "status")
+        assert [(row["channel"], row["open"]) for row in status["channels"]][1:] == [("memory", True), ("model", False)]
+        assert status["channels"][1]["labels"] == 1
+        assert status["answers"] == {"answered": 1, "refused": 1, "recent": [True, False]}
+        assert status["feedback"]["right"] == 1
 
 
 def test_without_a_journal_there_is_a_status_and_nothing_to_teach():

@@ -28,6 +28,7 @@ export function startChat() {
   $("question").addEventListener("input", grow);
   $("temperature").addEventListener("input", () => ($("temperature-now").value = $("temperature").value));
   $("anew").addEventListener("click", anew);
+  document.addEventListener("gate-found", () => ($("whole").checked = false), { once: true });
   anew();
 }
 
@@ -70,7 +71,7 @@ async function ask(question) {
 /** Show pieces as they come; gives the whole with its extension field and usage. */
 async function follow(turn, began) {
   const got = { text: "", nexus: null, tokens: 0, id: "", seconds: 0 };
-  const body = { model: document.body.dataset.model, messages: turns };
+  const body = { model: document.body.dataset.model, messages: $("whole").checked ? turns : turns.slice(-1) };
   body.temperature = Number($("temperature").value);
   body.max_tokens = Number($("length").value) || 512;
   for await (const chunk of chat(body, stop.signal)) {

@@ -39,6 +39,7 @@ function draw(status) {
   coverage(status.answers);
   replace($("channels"), status.channels.map(channel));
   $("no-channels").hidden = status.channels.length > 0;
+  if (status.channels.length) document.dispatchEvent(new Event("gate-found")); // its certificates are for lone questions
 }
 
 function tiles({ memory_version, facts, speed, sampler, energy }) {
