@@ -39,7 +39,7 @@ def on_a_socket(path, release=None, keys=(), gate=False):
     """A running server; gives its address."""
     release = release or release_of()
     desk = Desk(release, partial(open_living, release, path)) if gate else None
-    app = make_app(Engine(release, desk=desk), keys=keys, name="nexus", journal=JournalThread(path))
+    app = make_app(Engine(release, desk=desk), keys=keys, name="nexus", journal=JournalThread(path) if path else None)
     server, sock = bind(app, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, args=([sock],))
     thread.start()

@@ -24,19 +24,16 @@ function mark(kind, name, why) {
   return el("p", { class: `badge ${kind}` }, el("strong", {}, name), " ", el("span", {}, why));
 }
 
-/** What stands behind an answer: reason, citations, proof, figures. */
-export function grounds(nexus) {
+/** What stands behind an answer: reason (if the text has not told it), citations, proof, figures. */
+export function grounds(nexus, text) {
   if (!nexus) return [];
+  const told = text.toLowerCase().includes(nexus.reason.toLowerCase());
   return [
-    nexus.reason ? reason(nexus.reason) : null,
+    told ? null : el("p", { class: "reason" }, el("strong", {}, "Why: "), nexus.reason),
     nexus.citations?.length ? citations(nexus.citations) : null,
     nexus.proof ? proof(nexus.proof) : null,
     figures(nexus),
   ];
-}
-
-function reason(text) {
-  return el("p", { class: "reason" }, el("strong", {}, "Why: "), text);
 }
 
 function citations(found) {

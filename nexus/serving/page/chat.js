@@ -101,9 +101,13 @@ function finish(turn, got) {
   if (!got.text.trim()) said.append(el("em", {}, "The model said nothing."));
   if (got.nexus && !got.nexus.answered) article.classList.add("refusal");
   article.prepend(badge(got.nexus));
-  const speed = got.tokens ? `${got.tokens} tokens in ${got.seconds.toFixed(1)} s` : "";
-  article.append(...grounds(got.nexus).filter(Boolean), speed ? el("p", { class: "figures" }, speed) : "", judge(got));
+  const speed = got.tokens ? figures(`${got.tokens} tokens in ${got.seconds.toFixed(1)} s`) : "";
+  article.append(...grounds(got.nexus, got.text).filter(Boolean), speed, judge(got));
   keepInView();
+}
+
+function figures(words) {
+  return el("p", { class: "figures" }, words);
 }
 
 function failed({ article, said }, error, question) {

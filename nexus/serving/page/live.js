@@ -33,13 +33,15 @@ function connection(kind, text) {
 
 function draw(status) {
   document.body.dataset.model = status.model;
+  document.body.dataset.memory = status.memory_version === null ? "no" : "yes";
   $("model").textContent = status.model;
   tiles(status);
   risk(status.feedback, status.channels);
   coverage(status.answers);
   replace($("channels"), status.channels.map(channel));
   $("no-channels").hidden = status.channels.length > 0;
-  if (status.channels.length) document.dispatchEvent(new Event("gate-found")); // its certificates are for lone questions
+  // a gate's certificates are for questions that stand alone
+  if (status.channels.length) document.dispatchEvent(new Event("gate-found"));
 }
 
 function tiles({ memory_version, facts, speed, sampler, energy }) {
@@ -101,7 +103,7 @@ function before(recent, counts, yes, all) {
 
 /** The drift alarm: a bet against "no worse than certified", which closes the channel when it has won enough. */
 function alarm({ labels, wealth }) {
-  return `drift alarm: ${count(labels, "judged answer")}, stake ${wealth < 100 ? wealth.toFixed(2) : Math.round(wealth)} of 1`;
+  return `${count(labels, "judged answer")}, drift alarm at ${wealth.toFixed(2)}`;
 }
 
 function channel(status) {

@@ -1,21 +1,20 @@
 // Where the page begins: it joins the parts, and asks for the key when the server wants one.
 
-import { get, setKey } from "./api.js";
+import { setKey } from "./api.js";
 import { startChat } from "./chat.js";
-import { $ } from "./dom.js";
+import { $, announce } from "./dom.js";
 import { refreshLive, startLive } from "./live.js";
 import { refreshMemory, startMemory } from "./memory.js";
 import { startViews } from "./views.js";
 
 async function begin() {
+  await refreshLive();
+  if (document.body.dataset.memory === "no") return;
   try {
-    const models = await get("/v1/models");
-    document.body.dataset.model = models.data[0].id;
     await refreshMemory();
   } catch (error) {
-    $("facts").textContent = error.message;
+    if (error.status !== 401) announce(error.message, true);
   }
-  await refreshLive();
 }
 
 function startKey() {
