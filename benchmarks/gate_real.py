@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from gate_sets import mixed
-from gate_store import ask, load
+from gate_store import ask, load, same_questions
 
 from nexus.inference.release import load_release
 from nexus.living.questions import Question
@@ -53,7 +53,7 @@ def main() -> None:
     chosen = options.parse_args()
     if chosen.ask:
         counts = {name: int(count * chosen.share) for name, count in COUNTS.items()}
-        asked = mixed(counts, chosen.bigbench, 0)
+        asked = same_questions(chosen.answers, lambda: mixed(counts, chosen.bigbench, 0))
         voice = Voice(load_release(chosen.release), chosen.tokens, chosen.samples)
         sys.exit(75 * ask(voice, asked, chosen.answers, chosen.seconds, chosen.start))
     figures = measure(*load(chosen.answers), chosen.tokens)

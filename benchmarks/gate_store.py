@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 
+from nexus.core.files import atomic_write_text
 from nexus.living.questions import Question
 from nexus.living.speaking import Voice
 from nexus.living.trace import Said
@@ -20,7 +22,6 @@ STATES = ("question", "answer")
 
 def ask(voice: Voice, questions: list[Question], folder: Path, seconds: float, first: int = 0) -> bool:
     """Answer questions that are not answered in the folder yet, for so long; returns whether any are left."""
-    folder.mkdir(parents=True, exist_ok=True)
     begun, new = time.monotonic(), 0
     for start in range(first, len(questions), PART):
         path = folder / f"{start:05}.npz"
@@ -34,6 +35,14 @@ def ask(voice: Voice, questions: list[Question], folder: Path, seconds: float, f
         pace = 60 * new / (time.monotonic() - begun)
         print(f"{start + len(part)} of {len(questions)} answered, {pace:.1f} a minute", flush=True)
     return False
+
+
+def same_questions(folder: Path, draw: Callable[[], list[Question]]) -> list[Question]:
+    """The questions of an earlier run into this folder; drawn and kept if there was none."""
+    path = folder / "questions.json"
+    if not path.is_file():
+        atomic_write_text(path, json.dumps([asdict(question) for question in draw()]))
+    return [_question(row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def save(path: Path, questions: list[Question], said: list[Said]) -> None:
@@ -53,10 +62,13 @@ def load(folder: Path) -> tuple[list[Question], list[Said]]:
         with np.load(path) as file:
             for row, *states in zip(file["rows"], *(file[name] for name in STATES), strict=True):
                 content = json.loads(str(row))
-                asked = content.pop("asked")
-                questions.append(Question(**{k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}))
+                questions.append(_question(content.pop("asked")))
                 said.append(_said(content, states))
     return questions, said
+
+
+def _question(row: dict) -> Question:
+    return Question(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
 
 
 def _said(content: dict, states: list[np.ndarray]) -> Said:

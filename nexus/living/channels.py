@@ -15,6 +15,7 @@ from nexus.living.recall import MARGIN, Recall
 from nexus.reasoning import NotUnderstood, Reasoner
 
 SECONDS = 2.0  # for a proof: who waits longer would rather have another channel
+LETTERS = 4_000  # of a text that is read for a proof: reading is not under the limit of time
 
 
 class Retriever(Protocol):
@@ -27,8 +28,8 @@ class Retriever(Protocol):
 class Proofs:
     """Answers what follows from the question's own text, with the proof.
 
-    Text outside of the reasoner's grammar is not answered, nor is what the checker did not accept, nor a bare question
-    of which nothing is given, for which "unknown" would be true and useless.
+    Not answered are text that is long or outside of the reasoner's grammar, what the checker did not accept, and bare
+    questions of which nothing is given, for which "unknown" would be true and useless.
 
     Args:
         seconds: what one proof may take.
@@ -43,6 +44,8 @@ class Proofs:
 
     def ask(self, owner: str, question: str) -> Answer | None:
         """The proved answer, or None; the same for every owner."""
+        if len(question) > LETTERS:
+            return None
         try:
             found = self._reasoner.ask(question)
         except NotUnderstood:

@@ -80,19 +80,23 @@ def _question(where: str, line: str) -> Question:
         raise ValueError(f"{where}: is no JSON ({error}). cure: one object a line") from None
     if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not row["question"].strip():
         raise ValueError(f"{where}: has no question. cure: give one, such as {{'question': '...', 'answer': '...'}}")
-    answers = row.get("answers", [row["answer"]] if "answer" in row else None)
-    texts = {"answers": answers, "choices": row.get("choices", [])}
+    texts: dict[str, Any] = {"answers": row.get("answers"), "choices": row.get("choices", [])}
+    if "answers" not in row and "answer" in row:
+        texts["answers"] = [row["answer"]]
     for name, value in texts.items():
         if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
             raise ValueError(fault(f"{where}: {name}", value, "is no list of texts", "give a list, or one answer"))
     for name in ("context", "kind"):
         if not isinstance(row.get(name, ""), str):
             raise ValueError(fault(f"{where}: {name}", row[name], "is no text", "give a string"))
-    if texts["choices"] and not {_words(a) for a in answers} <= {_words(c) for c in texts["choices"]}:
-        raise ValueError(fault(f"{where}: answers", answers, "are not among the choices", "name one of the choices"))
+    answers, choices = ({_words(text) for text in texts[name]} for name in ("answers", "choices"))
+    if choices and not answers <= choices:
+        raise ValueError(
+            fault(f"{where}: answers", texts["answers"], "are not among the choices", "name one of the choices")
+        )
     return Question(
         question=row["question"],
-        answers=tuple(answers),
+        answers=tuple(texts["answers"]),
         context=row.get("context", ""),
         choices=tuple(texts["choices"]),
         kind=row.get("kind", ""),

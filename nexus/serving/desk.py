@@ -21,7 +21,8 @@ from nexus.living.speaking import CHANCE
 from nexus.living.trace import Trace
 from nexus.serving.batch import Ask, Piece
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 Say = Callable[[Ask], Awaitable[Piece]]  # the model's whole answer as one piece
 
 

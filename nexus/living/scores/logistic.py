@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nexus.living.trace import Floats
 
@@ -23,7 +24,7 @@ class Logistic:
         return columns @ self.weight + self.bias[0]
 
 
-def fit_logistic(columns: Floats, right: np.ndarray, strength: float) -> Logistic:
+def fit_logistic(columns: Floats, right: NDArray[np.bool_], strength: float) -> Logistic:
     """Fit to (n, d) columns and (n,) outcomes of both kinds.
 
     Args:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nexus.living.scores.logistic import Logistic, fit_logistic
 from nexus.living.trace import Floats
@@ -24,7 +25,7 @@ class Probe:
     line: Logistic
 
     @classmethod
-    def fit(cls, states: Floats, right: np.ndarray) -> Self:
+    def fit(cls, states: Floats, right: NDArray[np.bool_]) -> Self:
         """From (n, D) states and (n,) outcomes of both kinds."""
         return cls(fit_logistic(states, right, STRENGTH))
 
