@@ -126,14 +126,19 @@ def _add_memory(commands: Any) -> None:
     actions = memory.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
     memory.set_defaults(run=_memory)
     fact: dict[str, Any] = {"metavar": "FACT", "type": int, "help": "its number in the log"}
+    version = {**fact, "metavar": "VERSION"}
     text = {"metavar": "TEXT", "help": "- reads it from stdin"}
     for action, words, arguments in (
         ("teach", "learn a text", {"text": text}),
         ("ask", "answer from what was taught, with its source", {"text": text}),
         ("correct", "put a text in another's place", {"fact": fact, "text": text}),
         ("forget", "erase a text for good", {"fact": fact}),
-        ("rollback", "go back to an earlier version", {"version": {**fact, "metavar": "VERSION"}}),
+        ("erase", "erase what was forgotten while another process was reading", {}),
+        ("feedback", "say whether an answer was right", {"verdict": {"choices": ("right", "wrong")}}),
+        ("rollback", "go back to an earlier version", {"version": version}),
+        ("facts", "what holds now", {}),
         ("log", "the history; * marks what holds", {}),
+        ("diff", "what changed between two versions", {"old": version, "new": {**version, "nargs": "?"}}),
         ("export", "everything about an owner, as JSON", {}),
         ("verify", "check the chain and the facts", {}),
     ):
@@ -145,12 +150,17 @@ def _add_memory(commands: Any) -> None:
         )
         if action == "verify":
             made.add_argument("--head", metavar="HASH", help="a head noted earlier, which must still be there")
+        if action in ("verify", "erase"):
             continue
         made.add_argument("--owner", metavar="NAME", default="me", help="whose memory (default: %(default)s)")
         if action == "teach":
             made.add_argument("--source", metavar="TEXT", default="", help="where it comes from")
+        if action == "feedback":
+            made.add_argument("--about", metavar="TEXT", default="", help="which answer")
         if action == "ask":
-            made.add_argument("--margin", metavar="P", type=float, default=0.6, help="say nothing below this score")
+            made.add_argument("--margin", metavar="P", type=float, default=0.7, help="say nothing below this score")
+            made.add_argument("--embedder", metavar="NAME", default="minilm", help="for other words than were taught: "
+                              "minilm, none, or the folder of a release (default: %(default)s)")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
