@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from nexus.living.journal import MAX_TEXT, Event, Journal
+from nexus.living.journal import MAX_TEXT, Event, Journal, NotErasedYet
 from nexus.living.opening import OWNER
 from nexus.serving.desk import Desk
 from nexus.serving.errors import ApiError, wrong
@@ -118,8 +118,6 @@ def _refusal(error: ValueError) -> ApiError:
     if field == "fact":
         told = "it is not among your facts, or was forgotten. cure: GET /v1/nexus/facts lists them"
         return ApiError(404, f"fact: {told}", "fact", "no_such_fact")
-    if field == "forget":  # it is committed; another process holds the log
-        return ApiError(503, str(error), None, "text_in_log")
     return ApiError(400, f"{field}: {told}", field, "invalid_value")
 
 
@@ -139,9 +137,19 @@ def correct(fields: Fields) -> Act:
 
 
 def forget(fields: Fields) -> Act:
-    """``{fact}``: erase a fact and what it was corrected from and to."""
+    """``{fact}``: erase a fact and what it was corrected from and to.
+
+    ``erased`` is false while another process still reads a state of the file that has the text.
+    """
     fact = _number(fields, "fact", 1)
-    return lambda journal, owner: {"event": journal.forget(owner, fact), "forgotten": fact}
+
+    def act(journal: Journal, owner: str) -> dict[str, Any]:
+        try:
+            return {"event": journal.forget(owner, fact), "forgotten": fact, "erased": True}
+        except NotErasedYet as error:
+            return {"event": error.seq, "forgotten": fact, "erased": False}
+
+    return act
 
 
 def rollback(fields: Fields) -> Act:

@@ -68,7 +68,7 @@ def test_a_life_of_a_fact(client):
     assert texts(client) == ["The shop opens at ten."]
     assert post(client, "rollback", version=1) == {"event": 3, "back_at": 1, "version": 3}
     assert texts(client) == ["The shop opens at nine."]
-    assert post(client, "forget", fact=1) == {"event": 4, "forgotten": 1, "version": 4}
+    assert post(client, "forget", fact=1) == {"event": 4, "forgotten": 1, "erased": True, "version": 4}
     assert texts(client) == []
     log = get(client, "log")
     assert [(e["seq"], e["kind"], e["holds"]) for e in log["events"]] == [

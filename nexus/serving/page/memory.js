@@ -110,8 +110,9 @@ function sure(row, fact) {
   group.append(passage(fact.text), el("p", { class: "warn" }, said), el("div", { class: "row" }, no, yes));
   yes.addEventListener("click", () =>
     attempt([yes, no], async () => {
-      await post("/v1/nexus/forget", { fact: fact.seq });
-      announce(`Forgotten: fact ${fact.seq}.`);
+      const { erased } = await post("/v1/nexus/forget", { fact: fact.seq });
+      const still = erased ? "" : " Its text leaves the file when another program has finished reading it.";
+      announce(`Forgotten: fact ${fact.seq}.${still}`);
       await refreshMemory();
       $("teach-text").focus();
     }),
