@@ -128,7 +128,10 @@ def settled(url):
 
 def measure(minutes, clients, pause):
     seconds, seen = 60 * minutes, Counter()
-    with tempfile.TemporaryDirectory() as folder, Server(tiny_folder(folder), "--cache-mib", CACHE_MIB) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Server(tiny_folder(folder), "--raw", "--cache-mib", CACHE_MIB) as server,
+    ):
         until = time.monotonic() + seconds
         arguments = [(server.url, number, pause, until, seen) for number in range(clients)]
         threads = [threading.Thread(target=keep_asking, args=one) for one in arguments]

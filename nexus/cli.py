@@ -4,6 +4,7 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", metavar="N", type=int, help="makes answers with a temperature repeatable")
     add("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
         help="top_k, top_p, min_p or repetition_penalty; may be repeated")  # fmt: skip
+    _add_gate(add)
+    add("--owner", metavar="NAME", default="me", help="whose memory is asked (default: %(default)s)")
     chat.set_defaults(run=_chat)
     _add_serve(commands)
     _add_train(commands)
@@ -102,11 +105,13 @@ def _add_cause(commands: Any) -> None:
 def _add_certify(commands: Any) -> None:
     certify = commands.add_parser("certify", help="from which score on answers may be given, with a bound on the risk")
     add = certify.add_argument
-    add("--data", metavar="FILE.jsonl", required=True, help="a question a line, with score and right")
+    add("--data", metavar="FILE.jsonl", required=True, help="a line each: question and answer, or score and right")
     add("--alpha", metavar="P", type=float, default=0.05, help="risk allowed among answers (default: %(default)s)")
     add("--delta", metavar="P", type=float, default=0.05, help="how often that may fail (default: %(default)s)")
-    add("--out", metavar="DIR", default="certificate", help="where it is written (default: %(default)s)")
-    add("--release", metavar="DIR", help="the release that answered; the certificate is bound to it")
+    add("--out", metavar="DIR", help="where it is written (default: the release's folder, else certificate)")
+    add("--release", metavar="DIR", help="the release that is asked, or answered; the certificate is bound to it")
+    add("--samples", metavar="K", type=int, default=0, help="answers drawn beside each, for the score: slower, surer")
+    add("--tokens", metavar="N", type=int, help="cut its answers off here (default: 32)")
     add("--memory", metavar="FILE", help="the journal it answered with; the certificate is bound to it")
     add("--prompt", metavar="TEXT", default="", help="how it was asked; the certificate is bound to it")
     add("--sampler", metavar="TEXT", default="", help="how tokens were chosen; the certificate is bound to it")
@@ -121,14 +126,19 @@ def _add_memory(commands: Any) -> None:
     actions = memory.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
     memory.set_defaults(run=_memory)
     fact: dict[str, Any] = {"metavar": "FACT", "type": int, "help": "its number in the log"}
+    version = {**fact, "metavar": "VERSION"}
     text = {"metavar": "TEXT", "help": "- reads it from stdin"}
     for action, words, arguments in (
         ("teach", "learn a text", {"text": text}),
         ("ask", "answer from what was taught, with its source", {"text": text}),
         ("correct", "put a text in another's place", {"fact": fact, "text": text}),
         ("forget", "erase a text for good", {"fact": fact}),
-        ("rollback", "go back to an earlier version", {"version": {**fact, "metavar": "VERSION"}}),
+        ("erase", "erase what was forgotten while another process was reading", {}),
+        ("feedback", "say whether an answer was right", {"verdict": {"choices": ("right", "wrong")}}),
+        ("rollback", "go back to an earlier version", {"version": version}),
+        ("facts", "what holds now", {}),
         ("log", "the history; * marks what holds", {}),
+        ("diff", "what changed between two versions", {"old": version, "new": {**version, "nargs": "?"}}),
         ("export", "everything about an owner, as JSON", {}),
         ("verify", "check the chain and the facts", {}),
     ):
@@ -140,12 +150,17 @@ def _add_memory(commands: Any) -> None:
         )
         if action == "verify":
             made.add_argument("--head", metavar="HASH", help="a head noted earlier, which must still be there")
+        if action in ("verify", "erase"):
             continue
         made.add_argument("--owner", metavar="NAME", default="me", help="whose memory (default: %(default)s)")
         if action == "teach":
             made.add_argument("--source", metavar="TEXT", default="", help="where it comes from")
+        if action == "feedback":
+            made.add_argument("--about", metavar="TEXT", default="", help="which answer")
         if action == "ask":
-            made.add_argument("--margin", metavar="P", type=float, default=0.6, help="say nothing below this score")
+            made.add_argument("--margin", metavar="P", type=float, default=0.7, help="say nothing below this score")
+            made.add_argument("--embedder", metavar="NAME", default="minilm", help="for other words than were taught: "
+                              "minilm, none, or the folder of a release (default: %(default)s)")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -178,6 +193,7 @@ def _chat(arguments: argparse.Namespace) -> int:
     from nexus.inference.release import load_release
     from nexus.inference.sampling import Sampling
     from nexus.serving.chat import answer_once, converse
+    from nexus.serving.living_chat import open_chat
     from nexus.serving.session import ChatSession
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -185,8 +201,19 @@ def _chat(arguments: argparse.Namespace) -> int:
     settings = {"temperature": arguments.temperature, "seed": arguments.seed, **_pairs(arguments.settings)}
     sampling = Sampling.from_dict(settings)
     torch.set_flush_denormal(True)  # strong decays would end in denormal numbers, which are slow
-    chat = ChatSession(load_release(folder), arguments.system, sampling, arguments.max_new_tokens)
+    asked = (load_release(folder), arguments.system, sampling, arguments.max_new_tokens)
+    chat = ChatSession(*asked) if arguments.raw else open_chat(*asked, **_gate(arguments), owner=arguments.owner)
     return converse(chat) if prompt is None else answer_once(chat, prompt.strip())
+
+
+def _add_gate(add: Any) -> None:
+    add("--raw", action="store_true", help="let the model say whatever it likes: no proofs, no memory, no certificate")
+    add("--memory", metavar="FILE", default="nexus-memory.db", help="what was taught (default: %(default)s)")
+    add("--adaptive", metavar="STEP", type=float, help="let feedback raise the certified threshold, in such steps")
+
+
+def _gate(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"memory": arguments.memory, "step": arguments.adaptive}
 
 
 def _add_serve(commands: Any) -> None:
@@ -200,6 +227,7 @@ def _add_serve(commands: Any) -> None:
     add("--tokens-per-minute", metavar="N", type=int, default=0, help="of each key (default: no limit)")
     add("--cache-mib", metavar="N", type=int, default=512, help="for states of texts that were read (default: 512)")
     add("--audit", metavar="FILE", help="append a line for each request: who, when, what, tokens; never texts")
+    _add_gate(add)
     serve.set_defaults(run=_serve)
 
 
@@ -213,9 +241,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     import torch
 
     from nexus.inference.release import load_release
+    from nexus.living.opening import open_living
 
     torch.set_flush_denormal(True)
-    return serve(load_release(folder), arguments.host, arguments.port, keys, rules)
+    release = load_release(folder)
+    living = None if arguments.raw else partial(open_living, release, **_gate(arguments))
+    memory = None if arguments.raw else arguments.memory
+    return serve(release, arguments.host, arguments.port, keys, rules, living, memory)
 
 
 def _zoo(arguments: argparse.Namespace) -> int:

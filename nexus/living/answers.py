@@ -35,6 +35,7 @@ class Answer:
     Attributes:
         text: what is said; of a refusal, one polite sentence that names what fell short and what would help.
         answered: False for a refusal.
+        id: names it for feedback; empty until it was given out.
         channel: which one answered; for a refusal, the last one that was asked.
         reason: of a refusal, for machines and people; empty if answered.
         score, threshold: of the channel's gate, where it has one; larger is surer.
@@ -54,6 +55,7 @@ class Answer:
     citations: tuple[Citation, ...] = ()
     proof: dict[str, Any] | None = None
     memory: int = 0
+    id: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the text, as plain values for JSON: the extension field of a reply."""

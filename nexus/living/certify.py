@@ -1,17 +1,20 @@
-"""`nexus certify`: a file of questions with scores and outcomes to a certificate, a report and a curve.
+"""`nexus certify`: a file of questions to a certificate, a report and a curve.
 
-Each line of the file is a JSON object with `score` (higher is surer) and `right` (true or false); what else it holds
-is left alone.
+Each line of the file is a JSON object. With `question` and `answer` the release is asked (see certify_release.py). With
+`score` (higher is surer) and `right` (true or false) answers of any other system are certified; what else such a line
+holds is left alone.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nexus.core.files import artefact_hash, atomic_write_text, sha256_file
+from nexus.living.bounds import level
 from nexus.living.gate import Binding, Certificate
 from nexus.living.risk_control import certify
 from nexus.living.risk_coverage import augrc, aurc, draw
@@ -22,17 +25,20 @@ class Request:
     """What is to be certified; the fields are the command's options.
 
     ``release`` and ``memory`` are the folder and the journal that made the answers, ``prompt`` and ``sampler`` texts
-    that name how they were asked.
+    that name how they were asked. ``samples`` and ``tokens`` say how the release is to be asked. ``out`` None is the
+    folder ``certificate``, or the release's own if it is asked.
     """
 
     data: str
     alpha: float = 0.05
     delta: float = 0.05
-    out: str = "certificate"
+    out: str | None = None
     release: str | None = None
     memory: str | None = None
     prompt: str = ""
     sampler: str = ""
+    samples: int = 0
+    tokens: int | None = None
     seed: int = 0
 
 
@@ -42,7 +48,9 @@ def run(request: Request) -> str:
     Raises:
         ValueError, FileNotFoundError: the file or an option cannot be used; the message has the cure.
     """
-    path, folder = Path(request.data), Path(request.out)
+    path, folder = Path(request.data), Path(request.out or "certificate")
+    if asks_questions(path):
+        return _ask(request)
     score, right = read(path)
     verdict = certify(score, right, request.alpha, request.delta, request.seed)
     made = Certificate(verdict=verdict, binding=binding(request), data=sha256_file(path))
@@ -53,6 +61,44 @@ def run(request: Request) -> str:
     draw(score, right, folder / "curve.png", request.alpha, verdict.threshold)
     words = f"AUGRC {areas['augrc']:.4f} (by chance {areas['augrc_by_chance']:.4f}), AURC {areas['aurc']:.4f}"
     return f"{verdict}\n{words}\ncertificate {made.id} in {folder}"
+
+
+def asks_questions(path: Path) -> bool:
+    """Whether the first line is a question to be asked, rather than a score."""
+    if not path.is_file():
+        return False  # `read` says so
+    with open(path, encoding="utf-8", errors="replace") as file:
+        first = next((line for line in file if line.strip()), "")
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and "question" in row and "score" not in row
+
+
+def _ask(request: Request) -> str:
+    if request.release is None:
+        raise ValueError("--release: is missing. cure: name the release that is to be asked, or give score and right")
+    if request.memory or request.prompt or request.sampler:
+        raise ValueError("--memory, --prompt, --sampler: are found out by asking. cure: leave them out")
+    from nexus.inference.release import load_release
+    from nexus.living.certify_release import ReleaseRequest, certify_release
+    from nexus.living.speaking import TOKENS
+
+    wanted = ReleaseRequest(
+        data=Path(request.data),
+        alpha=level("alpha", request.alpha),
+        delta=level("delta", request.delta),
+        out=None if request.out is None else Path(request.out),
+        samples=request.samples,
+        tokens=TOKENS if request.tokens is None else request.tokens,
+        seed=request.seed,
+    )
+    return certify_release(load_release(request.release), wanted, _tell)
+
+
+def _tell(done: int, of: int) -> None:
+    print(f"asked {done} of {of}", file=sys.stderr, flush=True)
 
 
 def binding(request: Request) -> Binding:

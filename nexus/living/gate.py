@@ -1,33 +1,41 @@
 """The gate: it lets an answer out if a certificate stands behind it, and says why if it does not.
 
 The one idea: a certificate belongs to one state of the whole system. It carries a hash of the weights, the memory, the
-prompt and the sampler; if one of them changes the gate is closed until it is certified anew. While open, it listens to
-feedback and closes when the answers have become worse than was certified.
+prompt, the sampler and the score; if one of them changes the gate is closed until it is certified anew. While open, it
+listens to feedback and closes when the answers have become worse than was certified, and it watches the scores and
+closes when the questions have become unlike those that the certificate rests on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 from nexus.core.config import unknown_keys
 from nexus.core.files import atomic_write_text
+from nexus.living.adaptive import Adaptive
 from nexus.living.drift import DriftAlarm
 from nexus.living.risk_control import Verdict
+from nexus.living.shift import ShiftAlarm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """What a certificate is bound to: a hash or a full text of each; empty where there is none."""
+    """What a certificate is bound to: a hash or a full text of each; empty where there is none.
+
+    ``memory`` is empty for answers that are made without reading the memory: what is taught cannot change those.
+    """
 
     weights: str = ""
     memory: str = ""
     prompt: str = ""
     sampler: str = ""
+    score: str = ""
 
     def changed(self, other: Binding) -> list[str]:
         """The names of the parts that differ."""
@@ -92,30 +100,51 @@ class Decision:
 
 
 class Gate:
-    """Decides answer by answer. Give every decision the present binding: a stale certificate opens nothing."""
+    """Decides answer by answer. Give every decision the present binding: a stale certificate opens nothing.
 
-    def __init__(self, certificate: Certificate) -> None:
+    Args:
+        certificate: from which score on answers are let out.
+        reference: scores of questions of the certified kind, for the alarm that needs no labels; none turns it off.
+        step: of the adaptive threshold, which feedback moves (see `Adaptive`); None keeps the certified one.
+    """
+
+    def __init__(self, certificate: Certificate, reference: Iterable[float] = (), step: float | None = None) -> None:
+        verdict, known = certificate.verdict, list(reference)
         self.certificate = certificate
-        self.alarm = DriftAlarm(certificate.verdict.alpha, certificate.verdict.delta)
+        self.alarm = DriftAlarm(verdict.alpha, verdict.delta)
+        self.shift = ShiftAlarm(known, verdict.delta) if known else None
+        usable = step is not None and verdict.threshold is not None
+        self.adaptive = Adaptive(verdict.threshold or 0.0, verdict.alpha, step or 0.0) if usable else None
+
+    @property
+    def threshold(self) -> float | None:
+        """The score from which on answers are let out now; None lets out nothing."""
+        return self.certificate.verdict.threshold if self.adaptive is None else self.adaptive.threshold
 
     def decide(self, score: float, binding: Binding) -> Decision:
         """Answer or refuse a question whose answer has this score."""
-        reason = self._closed(binding)
-        threshold = self.certificate.verdict.threshold
+        if self.shift is not None and not self.certificate.binding.changed(binding) and math.isfinite(score):
+            self.shift.feed(score)
+        reason, threshold = self.closed(binding), self.threshold
         if not reason and not (threshold is not None and score >= threshold):  # so that NaN is refused
             reason = "I am not sure enough to answer this; a source or a more exact question would help."
         return Decision(not reason, reason, score, threshold, self.certificate.id)
 
     def feedback(self, right: bool) -> bool:
         """Take the label of an answer that was given; returns whether the gate is still open."""
+        if self.adaptive is not None:
+            self.adaptive.feed(right)
         return not self.alarm.feed(right).alarm
 
-    def _closed(self, binding: Binding) -> str:
+    def closed(self, binding: Binding) -> str:
+        """Why nothing would be let out, whatever its score; empty if that is not so."""
         changed = self.certificate.binding.changed(binding)
         if changed:
             return f"I have changed since I was tested ({', '.join(changed)}); a new certificate would help."
         if self.alarm.alarm:
             return "My last answers were wrong more often than I may be; a new certificate would help."
+        if self.shift is not None and self.shift.alarm:
+            return "The questions are no longer like those I was tested on; a certificate on such ones would help."
         if self.certificate.verdict.threshold is None:
             return "Nothing I say on such questions is certified; more test questions or a better model would help."
         return ""

@@ -6,7 +6,9 @@ synchronous=FULL). The chain covers a salted hash of each payload and not the pa
 and salt for good while the chain still verifies and nobody can guess the text from its hash.
 
 Tables: events(seq, at, owner, kind, payload, salt, digest, previous, hash); facts(seq, owner, text, source) is the
-projection, written in the same transaction. Standard library only.
+projection, written in the same transaction; vectors(seq, start, model, vector) keeps embeddings of parts of facts and
+loses a row in the same transaction as the fact. An open journal may be used by several threads; they take turns.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +32,7 @@ from nexus.living.facts import Fact, fold, project, retained
 KINDS = ("teach", "correct", "forget", "feedback", "rollback")
 GENESIS = "0" * 64
 WAIT_SECONDS = 30.0  # for another writer
+ERASE_SECONDS = 2.0  # for readers that still see an erased text
 MAX_TEXT = 1_000_000  # characters of one teaching
 HELD = "SELECT 1 FROM facts WHERE seq = ? AND owner = ?"
 FORGETTABLE = "SELECT 1 FROM events WHERE seq = ? AND owner = ? AND kind IN ('teach', 'correct') AND payload NOT NULL"
@@ -38,7 +42,13 @@ CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, at REAL NOT NULL, ow
 CREATE TABLE IF NOT EXISTS facts (seq INTEGER PRIMARY KEY, owner TEXT NOT NULL, text TEXT NOT NULL,
     source TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS facts_of_owner ON facts (owner);
+CREATE TABLE IF NOT EXISTS vectors (seq INTEGER NOT NULL, start INTEGER NOT NULL, model TEXT NOT NULL,
+    vector BLOB NOT NULL, PRIMARY KEY (seq, start, model)) STRICT, WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS vectors_go_with_facts AFTER DELETE ON facts
+    BEGIN DELETE FROM vectors WHERE seq = old.seq; END;
+CREATE TABLE IF NOT EXISTS unerased (seq INTEGER PRIMARY KEY) STRICT;
 """
+Place = tuple[int, int]  # a fact's number, and the character in it where a passage starts
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,29 @@ class Event:
     hash: str
 
 
+@dataclass(frozen=True)
+class Held:
+    """What changed in an owner's facts: numbers that no longer hold, and facts that are new."""
+
+    gone: list[int]
+    new: list[Fact]
+
+
+class NotErasedYet(ValueError):
+    """A fact is forgotten (event `seq`: it holds no more and is answered no more), but its text is still in the file.
+
+    Another process reads a state of the file that has it. The journal remembers, and erases it as soon as that reader
+    is through: at the next write, the next opening or the next :meth:`Journal.erase`.
+    """
+
+    def __init__(self, seq: int, path: Path) -> None:
+        super().__init__(
+            f"forget: the fact is forgotten (event {seq}), but not erased yet: another process is reading {path.name}. "
+            "cure: let it finish; the next write or opening erases the text, `nexus memory erase` says when it is gone"
+        )
+        self.seq = seq
+
+
 _FIELDS = tuple(field.name for field in fields(Event))  # the table's columns, in order
 
 
@@ -71,11 +104,13 @@ class Journal:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)
+        self._db = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        self._turn = threading.RLock()
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.executescript(_SCHEMA)
+            self.erase(0.0)
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise ValueError(f"{self.path} does not open as a journal ({error}). cure: name another file") from None
@@ -90,7 +125,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; what was acknowledged is in it already."""
-        self._db.close()
+        with self._turn:
+            self._db.close()
 
     # ---- writing: each returns the committed event's number ---------------------------------------------------------
 
@@ -105,11 +141,36 @@ class Journal:
     def forget(self, owner: str, fact: int) -> int:
         """Erase a fact, all it was corrected from and to, and the same text taught again, from every page of the file.
 
-        Texts that no longer hold can be forgotten as well.
+        Texts that no longer hold can be forgotten as well. Returns only when the text is gone from the file.
+
+        Raises:
+            NotErasedYet: forgotten, but another process still reads a state of the file that has the text.
         """
         seq = self._append(owner, "forget", {"fact": fact}, FORGETTABLE, fact)
-        self._scrub()
+        if not self.erase(ERASE_SECONDS):
+            raise NotErasedYet(seq, self.path)
         return seq
+
+    def erase(self, seconds: float = ERASE_SECONDS) -> bool:
+        """Erase what is forgotten and still in the file; returns whether nothing is left. Waits this long for readers.
+
+        The pages of the file are overwritten when a text is forgotten (secure_delete); what remains is the write-ahead
+        log, which can be emptied once nobody reads an older state out of it.
+        """
+        with self._turn:
+            last = self._db.execute("SELECT max(seq) FROM unerased").fetchone()[0]
+            if last is None:
+                return True
+            self._db.execute(f"PRAGMA busy_timeout={int(1000 * seconds)}")
+            try:
+                if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    return False
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout={int(1000 * WAIT_SECONDS)}")
+            kill_point("journal.erased")
+            with self._transaction():
+                self._db.execute("DELETE FROM unerased WHERE seq <= ?", (last,))  # others may have come since
+            return True
 
     def feedback(self, owner: str, right: bool, about: str = "") -> int:
         """Note whether an answer was right; `about` names it."""
@@ -126,25 +187,72 @@ class Journal:
 
     def version(self) -> int:
         """The number of the last event; 0 for an empty journal."""
-        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+        with self._turn:
+            return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
     def head(self) -> str:
         """The hash of the last event, which stands for the whole history: what a certificate is bound to."""
-        row = self._db.execute("SELECT hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        with self._turn:
+            row = self._db.execute("SELECT hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
         return row[0] if row else GENESIS
 
     def events(self, owner: str | None = None) -> Iterator[Event]:
         """All events in order, or one owner's."""
         where, values = ("", ()) if owner is None else ("WHERE owner = ?", (owner,))
-        for row in self._db.execute(f"SELECT * FROM events {where} ORDER BY seq", values):
+        with self._turn:  # all at once: a reader that stops half-way would keep a state of the file alive
+            rows = self._db.execute(f"SELECT * FROM events {where} ORDER BY seq", values).fetchall()
+        for row in rows:
             parts = dict(zip(_FIELDS, row, strict=True))
             payload = parts.pop("payload")
             yield Event(payload=None if payload is None else json.loads(payload), **parts)
 
     def facts(self, owner: str) -> list[Fact]:
         """What holds for this owner now, oldest first."""
-        rows = self._db.execute("SELECT seq, text, source FROM facts WHERE owner = ? ORDER BY seq", (owner,))
-        return [Fact(*row) for row in rows]
+        return self._facts("owner = ? ORDER BY seq", owner)
+
+    def held_since(self, owner: str, version: int, held: Collection[int]) -> Held:
+        """What changed for someone who knows the facts `held` of event `version`; after teaching, only what is new."""
+        with self._turn:
+            kinds = {row[0] for row in self._db.execute(
+                "SELECT DISTINCT kind FROM events WHERE seq > ? AND owner = ?", (version, owner))}  # fmt: skip
+            if kinds <= {"teach", "feedback"}:
+                return Held([], self._facts("seq > ? AND owner = ?", version, owner) if "teach" in kinds else [])
+            now = {row[0] for row in self._db.execute("SELECT seq FROM facts WHERE owner = ?", (owner,))}
+            new = [fact for seq in sorted(now.difference(held)) for fact in self._facts("seq = ?", seq)]
+            return Held([seq for seq in held if seq not in now], new)
+
+    def vectors(self, model: str, facts: Collection[int]) -> dict[Place, bytes]:
+        """The vectors that are kept for these facts."""
+        with self._turn:
+            return {
+                (seq, start): vector
+                for fact in facts
+                for seq, start, vector in self._db.execute(
+                    "SELECT seq, start, vector FROM vectors WHERE seq = ? AND model = ?", (fact, model)
+                )
+            }
+
+    def keep_vectors(self, model: str, vectors: Mapping[Place, bytes]) -> None:
+        """Keep vectors for the next opening; those of facts that hold no more are dropped."""
+        with self._turn, self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO vectors SELECT ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM facts WHERE seq = ?)",
+                [(seq, start, model, vector, seq) for (seq, start), vector in vectors.items()],
+            )
+            kill_point("journal.vectors")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything that is read inside is of one state of the file."""
+        with self._turn:
+            inside = self._db.in_transaction
+            if not inside:
+                self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if not inside:
+                    self._db.execute("ROLLBACK")
 
     def export(self, owner: str) -> dict[str, Any]:
         """Everything that is held about an owner, as plain values for JSON."""
@@ -161,15 +269,12 @@ class Journal:
         Raises:
             ValueError: something was changed from outside; the message says which event.
         """
-        self._db.execute("BEGIN")  # one state of the file for the whole check
-        try:
+        with self.snapshot():
             return self._verify(head)
-        finally:
-            self._db.execute("ROLLBACK")
 
     def rebuild(self) -> None:
         """Compute the facts anew from the events."""
-        with self._transaction():
+        with self._turn, self._transaction():
             self._write_facts({owner: project(self.events(owner)) for owner in self._owners()})
 
     # ---- inside -----------------------------------------------------------------------------------------------------
@@ -178,7 +283,7 @@ class Journal:
         if not owner:
             raise ValueError("owner: is empty. cure: say whose memory it is")
         text, salt = _canonical(payload), os.urandom(16).hex()
-        with self._transaction():
+        with self._turn, self._transaction():
             if where and not self._db.execute(where, (fact, owner)).fetchone():
                 raise ValueError(f"fact: {owner} has no {fact}. cure: nexus memory log lists them")
             seq, at, previous = self.version() + 1, time.time(), self.head()
@@ -190,7 +295,14 @@ class Journal:
             self._apply(Event(seq, at, owner, kind, dict(payload), salt, digest, previous, link))
             kill_point("journal.applied")
         kill_point("journal.committed")
+        if kind != "forget":
+            self.erase(0.0)  # what an earlier reader kept from being erased
         return seq
+
+    def _facts(self, where: str, *values: object) -> list[Fact]:
+        with self._turn:
+            rows = self._db.execute(f"SELECT seq, text, source FROM facts WHERE {where}", values).fetchall()
+        return [Fact(*row) for row in rows]
 
     def _apply(self, event: Event) -> None:
         """Bring the facts table up to date; teaching touches its own rows only."""
@@ -202,15 +314,21 @@ class Journal:
             self._insert(event.owner, fold({}, event)[event.seq])
             return
         if event.kind == "forget":
+            self._db.execute("INSERT INTO unerased VALUES (?)", (event.seq,))
             for seq in retained(self.events(event.owner), event.payload["fact"]):
                 self._db.execute("UPDATE events SET payload = NULL, salt = NULL WHERE seq = ?", (seq,))
         self._write_facts({event.owner: project(self.events(event.owner))})
 
     def _write_facts(self, owners: Mapping[str, Mapping[int, Fact]]) -> None:
+        """Bring the table to this state; rows that stay are left alone, and their vectors with them."""
         for owner, facts in owners.items():
-            self._db.execute("DELETE FROM facts WHERE owner = ?", (owner,))
-            for fact in facts.values():
-                self._insert(owner, fact)
+            held = {fact.seq: fact for fact in self.facts(owner)}
+            for seq in held:
+                if facts.get(seq) != held[seq]:
+                    self._db.execute("DELETE FROM facts WHERE seq = ?", (seq,))
+            for seq, fact in facts.items():
+                if held.get(seq) != fact:
+                    self._insert(owner, fact)
 
     def _insert(self, owner: str, fact: Fact) -> None:
         self._db.execute("INSERT INTO facts VALUES (?, ?, ?, ?)", (fact.seq, owner, fact.text, fact.source))
@@ -228,13 +346,6 @@ class Journal:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-
-    def _scrub(self) -> None:
-        """The write-ahead log still holds the erased text: bring the file up to date and empty the log."""
-        busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
-            raise ValueError("forget: the fact is gone, its text stays in the log while another process reads. "
-                             "cure: close that process; the next forget or the last close erases it")  # fmt: skip
 
     def _verify(self, head: str | None) -> int:
         previous, count, seen = GENESIS, 0, {GENESIS}

@@ -1,13 +1,14 @@
 """From a request to the pieces of its answer: the one place where HTTP meets the model.
 
-The one idea: whatever may one day decide about an answer (a gate, a memory) goes into :func:`answer`, and nothing else
+The one idea: whatever decides about an answer (the gate, proofs, memory) is asked in :func:`answer`, and nothing else
 has to know.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from nexus.serving.batch import Ask, Piece
 from nexus.serving.engine import Engine
@@ -28,9 +29,40 @@ class Whole:
     cached: int
     finish: str
     scores: tuple[Scored, ...] = ()
+    nexus: dict[str, Any] | None = None
 
 
-def answer(engine: Engine, ask: Ask, gone: Gone, spent: Spent | None = None) -> AsyncIterator[Piece]:
+async def answer(engine: Engine, ask: Ask, gone: Gone, spent: Spent | None = None) -> AsyncIterator[Piece]:
+    """The pieces of an answer: as they come, or behind a gate all at once after it was decided.
+
+    Args:
+        engine: what answers.
+        ask: the request.
+        gone: whether the client has gone away.
+        spent: counts the tokens.
+
+    Raises:
+        ApiError: as :func:`follow` and :func:`whole`, before anything is sent.
+    """
+    if engine.desk is None:
+        return follow(engine, ask, gone, spent)
+
+    async def say(one: Ask) -> Piece:
+        said = await whole(follow(engine, one, gone, spent))
+        return Piece(said.text, said.tokens, said.cached, said.finish)
+
+    piece = await engine.desk.decide(ask, say)
+    if piece.nexus is not None:
+        engine.metrics.decided(piece.nexus["channel"], piece.nexus["answered"])
+    return _each(piece, ask.choices)
+
+
+async def _each(piece: Piece, choices: int) -> AsyncIterator[Piece]:
+    for choice in range(choices):
+        yield replace(piece, choice=choice)
+
+
+def follow(engine: Engine, ask: Ask, gone: Gone, spent: Spent | None = None) -> AsyncIterator[Piece]:
     """Queue a request now, and give the pieces of all its choices as they come, until the client is ``gone``.
 
     ``spent`` counts the tokens.
@@ -47,7 +79,7 @@ def answer(engine: Engine, ask: Ask, gone: Gone, spent: Spent | None = None) -> 
     spent = Spent() if spent is None else spent
     spent.prompt += len(ask.prompt)
 
-    async def follow() -> AsyncIterator[Piece]:
+    async def pieces_of() -> AsyncIterator[Piece]:
         looked, left = time.monotonic(), len(rows)
         try:
             while True:
@@ -69,7 +101,7 @@ def answer(engine: Engine, ask: Ask, gone: Gone, spent: Spent | None = None) -> 
             for row in rows:
                 engine.cancel(row)
 
-    return follow()
+    return pieces_of()
 
 
 async def wholes(pieces: AsyncIterator[Piece], choices: int) -> list[Whole]:
@@ -96,4 +128,4 @@ async def whole(pieces: AsyncIterator[Piece]) -> Whole:
 def _joined(parts: list[Piece]) -> Whole:
     last = parts[-1]
     scores = tuple(scored for part in parts for scored in part.scores)
-    return Whole("".join(part.text for part in parts), last.tokens, last.cached, last.finish or "", scores)
+    return Whole("".join(part.text for part in parts), last.tokens, last.cached, last.finish or "", scores, last.nexus)

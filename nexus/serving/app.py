@@ -14,15 +14,20 @@ from typing import Any, NoReturn
 from nexus.inference.release import Release
 from nexus.serving.answering import answer, wholes
 from nexus.serving.audit import Audit
+from nexus.serving.dashboard import add_dashboard
 from nexus.serving.embeddings import add_embeddings
 from nexus.serving.engine import Engine
 from nexus.serving.errors import ApiError
+from nexus.serving.feedback import add_feedback
 from nexus.serving.guard import Guard
+from nexus.serving.journal_thread import JournalThread
 from nexus.serving.limits import Limits
+from nexus.serving.memory_api import add_memory
 from nexus.serving.openapi import describe
 from nexus.serving.replies import Reply
 from nexus.serving.requests import TextRequest, check_model, read_chat, read_completion
 from nexus.serving.responses import add_responses
+from nexus.serving.status import add_status
 
 BODY = 2 * 2**20  # bytes of a request at most
 BODY_SECONDS = 30  # for a client to send it
@@ -36,6 +41,7 @@ def make_app(
     host: str = "127.0.0.1",
     keys: Sequence[str] = (),
     name: str | None = None,
+    journal: JournalThread | None = None,
     limits: Limits | None = None,
     audit: Audit | None = None,
 ) -> Any:
@@ -46,6 +52,7 @@ def make_app(
         host: the address that will be listened on, for the check of ``Host``.
         keys: API keys that are let in; none for a server on loopback only.
         name: of the model; that of the release's folder if None.
+        journal: where what is taught is kept; closed at the end. Without one nothing can be taught.
         limits: how much each key may ask for; as much as it likes if None.
         audit: where each request is written down, if anywhere; closed at the end.
 
@@ -64,6 +71,8 @@ def make_app(
         await asyncio.to_thread(engine.close)
         if audit is not None:
             audit.close()
+        if journal is not None:
+            await asyncio.to_thread(journal.close)
 
     folder = engine.release.folder
     name = name or (folder.resolve().name if folder else "nexus")
@@ -75,6 +84,12 @@ def make_app(
     _add_text(app, engine, name, "/v1/completions", read_completion)
     add_embeddings(app, engine, name, _json)
     add_responses(app, engine, name, _json)
+    add_dashboard(app)
+    add_status(app, engine, name, journal)
+    if engine.desk is not None:
+        add_feedback(app, engine.desk, _json)
+    if journal is not None:
+        add_memory(app, journal, _json, engine.desk)
     describe(app, engine.release, name)
     app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics, limits=limits, audit=audit)
     return app
@@ -88,7 +103,7 @@ def _add_text(app: Any, engine: Engine, name: str, path: str, read: Reader) -> N
     async def text(request: Request) -> Response:
         # in a thread: what a schema stands for may take a while to work out
         asked = await asyncio.to_thread(read, engine.release, name, await _json(request), request.state.owner)
-        pieces = answer(engine, asked.ask, request.is_disconnected, request.state.spent)
+        pieces = await answer(engine, asked.ask, request.is_disconnected, request.state.spent)
         reply = Reply(read is read_chat, name, asked, engine.release.tokenizer)
         if asked.stream:
             return StreamingResponse(reply.events(pieces), media_type="text/event-stream", headers=STREAM)

@@ -8,6 +8,7 @@ Iteration-level scheduling: Yu et al. 2022 (Orca, OSDI); prompts in parts: Agraw
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from nexus.core.lm_state import LMState
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY, Sampler, Sampling
+from nexus.living.trace import Trace, note
 from nexus.serving.ending import Ending
 from nexus.serving.logprobs import Scored, Waiting, score
 from nexus.serving.prefix_cache import PrefixCache
@@ -30,7 +32,8 @@ class Ask:
 
     ``owner`` is whose cached states may be used and left behind. ``choices`` answers are given, each with its own draws
     of chance. With ``logprobs`` each token's log-probability is told, and those of so many alternatives. ``grammar``
-    is what the text has to follow.
+    is what the text has to follow. ``messages`` is the chat that the prompt was made of, for the gate. ``trace`` takes
+    what the model's own numbers say about the answer.
     """
 
     prompt: list[int]
@@ -41,13 +44,21 @@ class Ask:
     choices: int = 1
     logprobs: int | None = None
     grammar: Grammar | None = None
+    messages: tuple[dict[str, str], ...] = ()
+    trace: Trace | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether plain words are no answer."""
+        return self.grammar is not None and not self.grammar.words
 
 
 @dataclass(frozen=True)
 class Piece:
     """Some more of an answer; the last one has a ``finish`` reason (stop, length, or error).
 
-    ``tokens`` is how many there are so far, ``cached`` how many of the prompt did not have to be read.
+    ``tokens`` is how many there are so far, ``cached`` how many of the prompt did not have to be read; ``nexus`` is
+    what stands behind a gated answer.
     """
 
     text: str
@@ -56,6 +67,7 @@ class Piece:
     finish: str | None = None
     scores: tuple[Scored, ...] = ()
     choice: int = 0
+    nexus: dict[str, Any] | None = None
 
 
 @dataclass(eq=False)
@@ -188,6 +200,9 @@ class Batch:
         self._state = out.state
         for place, row in enumerate(self.running):
             row.emit(row.go_on(out.logits[place : place + 1, -1]))
+            if row.ask.trace is not None:
+                here = slice(place, place + 1)
+                note([row.ask.trace], ids.new_tensor(row.tokens[-1:]), out.logits[here, -1], out.hidden[here, -1])
         ended = [place for place, row in enumerate(self.running) if row.ending.reason]
         for place in ended:
             if self.running[place].ending.reason != "error":

@@ -10,23 +10,26 @@ import sys
 from collections.abc import Callable, Generator
 
 from nexus.inference.sampling import GREEDY, Sampling
+from nexus.serving.living_chat import LivingChat
 from nexus.serving.session import ChatSession
 
+Chat = ChatSession | LivingChat
 INTERRUPTED = 130  # what shells expect of a program that Ctrl+C ended
 HELP = "/exit or Ctrl+D leaves · /reset forgets · /retry answers again · Ctrl+C stops an answer"
+GATED_HELP = "/exit or Ctrl+D leaves · /right and /wrong tell me about my last answer · Ctrl+C stops an answer"
 LIVELY = {"temperature": 0.7, "top_p": 0.95}  # for /retry after a greedy answer, which would come out the same
 
 
-def answer_once(chat: ChatSession, prompt: str) -> int:
+def answer_once(chat: Chat, prompt: str) -> int:
     """Print the answer to one prompt, and nothing else; returns the exit code."""
     return 0 if _print(chat.say(prompt)) else INTERRUPTED
 
 
-def converse(chat: ChatSession) -> int:
+def converse(chat: Chat) -> int:
     """Talk until Ctrl+D, ``/exit`` or the end of the input; returns the exit code."""
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if at_terminal:
-        _tell(HELP)
+        _tell(_help(chat))
     while True:
         try:
             line = _read_line(at_terminal)
@@ -35,7 +38,7 @@ def converse(chat: ChatSession) -> int:
                 _tell("")
             return 0
         except KeyboardInterrupt:  # while typing: as in a shell, the line is dropped
-            _tell(f"\n{HELP}")
+            _tell(f"\n{_help(chat)}")
             continue
         if line == "/exit":
             return 0
@@ -43,16 +46,39 @@ def converse(chat: ChatSession) -> int:
             _obey(chat, line)
 
 
-def _obey(chat: ChatSession, line: str) -> None:
-    commands: dict[str, Callable[[], None]] = {
+def _obey(chat: Chat, line: str) -> None:
+    commands = _commands(chat)
+    if line.startswith("/") and line not in commands:
+        _tell(f"{line}: unknown command; {_help(chat)}")
+        return
+    commands.get(line, lambda: _respond(chat.say(line)))()
+    if isinstance(chat, LivingChat) and line not in commands and (behind := chat.behind()):
+        _tell(behind)
+
+
+def _commands(chat: Chat) -> dict[str, Callable[[], None]]:
+    if isinstance(chat, LivingChat):
+        return {
+            "/right": lambda: _note(chat, True),
+            "/wrong": lambda: _note(chat, False),
+            "/help": lambda: _tell(GATED_HELP),
+        }
+    return {
         "/reset": lambda: _reset(chat),
         "/retry": lambda: _respond(chat.retry(_other_than_greedy(chat.sampling))),
         "/help": lambda: _tell(HELP),
     }
-    if line.startswith("/") and line not in commands:
-        _tell(f"{line}: unknown command; {HELP}")
-        return
-    commands.get(line, lambda: _respond(chat.say(line)))()
+
+
+def _help(chat: Chat) -> str:
+    return GATED_HELP if isinstance(chat, LivingChat) else HELP
+
+
+def _note(chat: LivingChat, right: bool) -> None:
+    try:
+        _tell(chat.feedback(right))
+    except ValueError as error:
+        _tell(f"error: {error}")
 
 
 def _respond(pieces: Generator[str, None, None]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from nexus.inference.release import Release
 from nexus.serving.batch import Ask, Batch, Piece, Row
+from nexus.serving.desk import Desk
 from nexus.serving.errors import ApiError
 from nexus.serving.metrics import Metrics
 from nexus.serving.work import Steps, Work
@@ -30,10 +31,18 @@ class Engine:
         rows: answers under way at once.
         queue: requests that may wait beyond these.
         cache_bytes: budget of the prefix cache; 0 turns it off.
+        desk: decides what of it is let out; everything is if None. It is closed with the engine.
     """
 
-    def __init__(self, release: Release, rows: int = 16, queue: int = 64, cache_bytes: int = 512 * 2**20) -> None:
-        self.release, self.metrics = release, Metrics()
+    def __init__(
+        self,
+        release: Release,
+        rows: int = 16,
+        queue: int = 64,
+        cache_bytes: int = 512 * 2**20,
+        desk: Desk | None = None,
+    ) -> None:
+        self.release, self.metrics, self.desk = release, Metrics(), desk
         self._batch = Batch(release, rows, cache_bytes)
         self._most, self._rows = rows + queue, rows
         self._open: set[Row] = set()
@@ -66,6 +75,8 @@ class Engine:
             work.drop()
         if self._thread.is_alive():
             self._thread.join(seconds)
+        if self.desk is not None:
+            self.desk.close()
 
     def submit(self, ask: Ask, emit: Emit) -> list[Row]:
         """Queue a request, one row for each choice; ``emit`` is called from the engine's thread.

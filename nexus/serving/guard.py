@@ -16,13 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nexus.serving.audit import Audit
+from nexus.serving.dashboard import PATHS
 from nexus.serving.errors import ApiError
 from nexus.serving.limits import Limits, Spent
 from nexus.serving.metrics import Metrics
 
 LOG = logging.getLogger("nexus.serving")
 KEY_LENGTH = 16  # characters at least
-OPEN = ("/livez", "/readyz")  # need no key: they say nothing but yes or no
+OPEN = frozenset(("/livez", "/readyz", *PATHS))  # need no key: they say yes or no, or hold nothing of anybody's
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 Scope = MutableMapping[str, Any]

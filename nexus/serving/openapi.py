@@ -16,7 +16,9 @@ from nexus.serving.schemas import (
     EMBEDDINGS,
     ERROR,
     FLAG,
+    FREE,
     LABELS,
+    MEMORY_BODIES,
     RESPONSE,
     RESPONSES,
     SAMPLING,
@@ -37,9 +39,10 @@ def describe(app: Any, release: Release, name: str) -> None:
     def described() -> Schema:
         if app.openapi_schema is None:
             document = plain()
-            for path, parts in _routes(release, name).items():
+            for path, parts in {**_routes(release, name), **MEMORY}.items():
                 for method, part in parts.items():
-                    document["paths"][path][method].update(part)
+                    if path in document["paths"]:  # without a memory there are fewer
+                        document["paths"][path][method].update(part)
             for operations in document["paths"].values():
                 for operation in operations.values():
                     operation["responses"] = {**ERRORS, **operation["responses"]}
@@ -98,3 +101,4 @@ ERRORS = {
         ("5XX", "The server failed or is stopping"),
     )
 }
+MEMORY = {path: {"post": _takes(body, FREE, False)} for path, body in MEMORY_BODIES.items()}

@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nexus.inference.text import TextTokenizer
@@ -41,7 +42,8 @@ class Reply:
         """All choices as one object."""
         choices = [self._whole(i, answer) for i, answer in enumerate(answers)]
         usage = self._usage(sum(answer.tokens for answer in answers), answers[0].cached)
-        return {**self._base, "choices": choices, "usage": usage}
+        content = {**self._base, "choices": choices, "usage": usage}
+        return content if answers[0].nexus is None else {**content, "nexus": answers[0].nexus}
 
     async def events(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[str]:
         """The answer as events, the last but one with the usage if that is wanted."""
@@ -64,13 +66,16 @@ class Reply:
 
     def _piece(self, piece: Piece, writer: "_Writer") -> Iterator[str]:
         scores = piece.scores
+        if piece.nexus is not None and self._asked.ask.held:  # words, where another form was asked for
+            yield self._event(piece.choice, {"refusal": piece.text})
+            piece = replace(piece, text="")
         for delta in writer.deltas(piece):
             yield self._event(piece.choice, delta, scores)
             scores = ()
         if scores:  # of tokens that have no text of their own
             yield self._event(piece.choice, {}, scores)
         if piece.finish:
-            yield self._event(piece.choice, {}, finish=writer.finish(piece.finish))
+            yield self._event(piece.choice, {}, finish=writer.finish(piece.finish), nexus=piece.nexus)
 
     def _whole(self, index: int, answer: Whole) -> dict[str, Any]:
         logprobs = self._logprobs(answer.scores)
@@ -78,8 +83,11 @@ class Reply:
             said: dict[str, Any] = {"text": answer.text}
             finish = answer.finish
         else:
-            content, calls = collect(CallReader(self._asked.tools).feed(answer.text, last=True))
-            said = {"message": {"role": "assistant", "content": content, "refusal": None}}
+            refused = answer.nexus is not None and self._asked.ask.held  # words, where another form was asked for
+            text = "" if refused else answer.text
+            content, calls = collect(CallReader(self._asked.tools).feed(text, last=True))
+            message = {"content": None, "refusal": answer.text} if refused else {"content": content, "refusal": None}
+            said = {"message": {"role": "assistant", **message}}
             if calls:
                 said["message"]["tool_calls"] = [_call(*call) for call in calls]
             finish = "tool_calls" if calls and answer.finish == "stop" else answer.finish
@@ -91,11 +99,13 @@ class Reply:
         delta: dict[str, Any],
         scores: Sequence[Scored] = (),
         finish: str | None = None,
+        nexus: dict[str, Any] | None = None,
     ) -> str:
         said = {"delta": delta} if self._chat else {"text": delta.get("content", "")}
         logprobs = self._logprobs(scores) if scores else None
         choice = {"index": index, **said, "logprobs": logprobs, "finish_reason": finish}
-        return _data({**self._part(), "choices": [choice], **({"usage": None} if self._asked.usage else {})})
+        more = {**({"usage": None} if self._asked.usage else {}), **({} if nexus is None else {"nexus": nexus})}
+        return _data({**self._part(), "choices": [choice], **more})
 
     def _logprobs(self, scores: Sequence[Scored]) -> dict[str, Any] | None:
         if self._asked.ask.logprobs is None:

@@ -40,21 +40,22 @@ def read_chat(release: Release, name: str, body: dict[str, Any], owner: str) -> 
     """
     fields = Fields(body)
     check_model(name, fields.text("model"))
-    messages = read_messages(fields.take("messages"))
     tools, schema = read_tools(fields), _schema(fields.take("response_format"))
+    messages = introduce(read_messages(fields.take("messages")), release.generation.system, tools)
     fields.only("modalities", ["text"])
     told, top = fields.flag("logprobs"), fields.whole("top_logprobs", 0, ALTERNATIVES)
     if top is not None and not told:
         raise fields.wrong("top_logprobs", top, "has no effect here", "give it with logprobs=true only")
     try:
-        ids = release.tokenizer.chat_ids(introduce(messages, release.generation.system, tools))
+        ids = release.tokenizer.chat_ids(messages)
     except ValueError as error:
         raise ApiError(400, f"messages: {error}", "messages", "invalid_value") from None
     asked = _read(fields, release, ids, owner, ("max_completion_tokens", "max_tokens"))
     grammar = _grammar(release, tools, schema)
     if grammar is not None:
         grammar.check_room(asked.ask.max_new_tokens)
-    ask = replace(asked.ask, grammar=grammar, logprobs=(top or 0) if told else None)
+    scores = (top or 0) if told else None
+    ask = replace(asked.ask, grammar=grammar, logprobs=scores, messages=tuple(messages))
     return replace(asked, ask=ask, tools=tools is not None)
 
 
@@ -126,7 +127,7 @@ def _schema(value: object) -> dict[str, Any] | None:
 
 def _grammar(release: Release, tools: Tools | None, schema: dict[str, Any] | None) -> Grammar | None:
     if tools is not None:
-        return Grammar(release, tools.grammar(schema), "tools")
+        return Grammar(release, tools.grammar(schema), "tools", words=schema is None and not tools.must)
     return None if schema is None else Grammar(release, f"start: {json_rule(schema)}", "response_format")
 
 

@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from nexus.serving.answering import answer
@@ -38,7 +39,7 @@ def add_responses(app: Any, engine: Engine, name: str, read_json: ReadJson) -> N
         before = _before(store, owner, body.get("previous_response_id"))
         # in a thread: what a schema stands for may take a while to work out
         asked = await asyncio.to_thread(read_response, engine.release, name, body, owner, before)
-        pieces = answer(engine, asked.text.ask, request.is_disconnected, request.state.spent)
+        pieces = await answer(engine, asked.text.ask, request.is_disconnected, request.state.spent)
         reply = ResponseReply(asked, name, Names(engine.release.tokenizer))
         events = _stored(reply, reply.events(pieces), store, owner)
         if asked.text.stream:
@@ -86,7 +87,7 @@ class ResponseReply:
         made: Chat = []
         for item in self.body["output"]:
             if item["type"] == "message":
-                made.append({"role": "assistant", "content": "".join(part["text"] for part in item["content"])})
+                made.append({"role": "assistant", "content": "".join(part.get("text", "") for part in item["content"])})
                 continue
             call = {"name": item["name"], "arguments": item["arguments"]}
             if not (made and "tool_calls" in made[-1]):
@@ -103,6 +104,12 @@ class ResponseReply:
                 self.body.update(status="failed", error={"code": "server_error", "message": piece.text})
                 yield self._event("failed", response=self.body)
                 return
+            if piece.nexus is not None:
+                self.body["nexus"] = piece.nexus
+            if piece.nexus is not None and self.asked.text.ask.held:  # words, where another form was asked for
+                for event in self._refuse(piece):
+                    yield event
+                piece = replace(piece, text="")
             self._scores += chat_form(self._names, piece.scores)["content"]
             for part in self._reader.feed(piece.text, last=piece.finish is not None):
                 for event in self._part(part):
@@ -110,6 +117,15 @@ class ResponseReply:
             if piece.finish:
                 for event in self._end(piece):
                     yield event
+
+    def _refuse(self, piece: Piece) -> Iterator[Event]:
+        yield from self._begin(_new_message())
+        part = {"type": "refusal", "refusal": piece.text}
+        place = {**self._place(), "content_index": 0}
+        yield self._event("content_part.added", **place, part={**part, "refusal": ""})
+        yield self._event("refusal.delta", **place, delta=piece.text)
+        yield self._event("refusal.done", **place, refusal=piece.text)
+        self._open_item()["content"].append(part)
 
     def _part(self, part: Part) -> Iterator[Event]:
         if part.kind == "text":
@@ -130,9 +146,7 @@ class ResponseReply:
 
     def _begin_message(self) -> Iterator[Event]:
         if self._open is None:
-            yield from self._begin(
-                {"type": "message", "id": _name("msg"), "role": "assistant", "content": [], "status": "in_progress"}
-            )
+            yield from self._begin(_new_message())
             part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
             yield self._event("content_part.added", **self._place(), content_index=0, part=part)
             self._open_item()["content"].append(part)
@@ -147,7 +161,8 @@ class ResponseReply:
             return
         if self._open["type"] == "message":
             part, place = self._message(), {**self._place(), "content_index": 0}
-            yield self._event("output_text.done", **place, text=part["text"], logprobs=part["logprobs"])
+            if part["type"] == "output_text":
+                yield self._event("output_text.done", **place, text=part["text"], logprobs=part["logprobs"])
             yield self._event("content_part.done", **place, part=part)
         else:
             yield self._event("function_call_arguments.done", **self._place(), arguments=self._open["arguments"])
@@ -159,7 +174,7 @@ class ResponseReply:
         if not self.body["output"]:
             yield from self._begin_message()
         cut = piece.finish == "length"
-        if self._open is not None and self._open["type"] == "message":
+        if self._scores:
             self._told()
         yield from self._close("incomplete" if cut else "completed")
         prompt = len(self.asked.text.ask.prompt)
@@ -232,6 +247,10 @@ async def _last(events: AsyncIterator[Event]) -> dict[str, Any]:
     if "response" not in last or last["response"]["status"] == "in_progress":
         raise ApiError(499, "the client went away", code="cancelled")
     return last["response"]
+
+
+def _new_message() -> Event:
+    return {"type": "message", "id": _name("msg"), "role": "assistant", "content": [], "status": "in_progress"}
 
 
 def _name(kind: str) -> str:

@@ -6,7 +6,10 @@ there may be more.
 
 from typing import Any
 
+from nexus.living.journal import MAX_TEXT
 from nexus.serving.fields import LABEL
+from nexus.serving.memory_api import LAST, PREFIX
+from nexus.serving.memory_api import NAME as NAME_LENGTH
 from nexus.serving.requests import ALTERNATIVES, CHOICES, SEEDS, STOP_LENGTH, STOPS
 from nexus.serving.tools import MOST_TOOLS, NAME
 
@@ -177,3 +180,14 @@ VECTOR = reply_of("embedding", index=COUNT, embedding={"anyOf": [TEXT, array({"t
 EMBEDDINGS = reply_of("list", model=TEXT, data=array(VECTOR, 1), usage={"type": "object", "properties": USAGE})
 RESPONSES = reply_of("response", id=TEXT, created_at=COUNT, model=TEXT, output=array(FREE),
                    status={"enum": ["completed", "incomplete"]}, usage=FREE)  # fmt: skip
+TAUGHT: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"\S"}
+ABOUT: Schema = {"type": "string", "maxLength": NAME_LENGTH}
+EVENT = whole(1, LAST)
+MEMORY_BODIES: dict[str, Schema] = {
+    f"{PREFIX}/teach": obj({"text": TAUGHT, "source": or_null(ABOUT)}, "text"),
+    f"{PREFIX}/correct": obj({"fact": EVENT, "text": TAUGHT}, "fact", "text"),
+    f"{PREFIX}/forget": obj({"fact": EVENT}, "fact"),
+    f"{PREFIX}/feedback": obj({"right": FLAG, "about": or_null(ABOUT)}, "right"),
+    f"{PREFIX}/rollback": obj({"version": whole(0, LAST)}, "version"),
+    "/v1/feedback": obj({"id": TEXT, "right": FLAG}, "id", "right"),
+}

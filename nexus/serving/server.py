@@ -7,16 +7,20 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from nexus.inference.release import Release
+from nexus.living.living import Living
 from nexus.serving.app import make_app
 from nexus.serving.audit import Audit
+from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.guard import check_address, read_keys
+from nexus.serving.journal_thread import JournalThread
 from nexus.serving.limits import Limits
 
 DRAIN = 30  # seconds for the answers under way
@@ -58,18 +62,35 @@ def read_rules(requests: int, tokens: int, cache_mib: int, audit: str | Path | N
     return Rules(Limits(requests, tokens), Audit(audit) if audit else None, cache_mib * 2**20)
 
 
-def serve(release: Release, host: str, port: int, keys: list[str], rules: Rules) -> int:
+def serve(
+    release: Release,
+    host: str,
+    port: int,
+    keys: list[str],
+    rules: Rules,
+    living: Callable[[], Living] | None = None,
+    memory: str | Path | None = None,
+) -> int:
     """Serve a release until SIGTERM (exit code 0) or Ctrl+C.
+
+    Args:
+        living: opens what decides about answers; all are sent if None.
+        memory: the journal of what is taught over HTTP; nothing can be if None.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
         OSError: the address cannot be listened on.
+        ValueError: ``memory`` is no journal.
     """
-    engine = Engine(release, cache_bytes=rules.cache_bytes)
-    server, sock = bind(make_app(engine, host, keys, limits=rules.limits, audit=rules.audit), host, port)
+    desk = None if living is None else Desk(release, living)
+    journal = None if memory is None else JournalThread(memory)
+    engine = Engine(release, cache_bytes=rules.cache_bytes, desk=desk)
+    app = make_app(engine, host, keys, limits=rules.limits, audit=rules.audit, journal=journal)
+    server, sock = bind(app, host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
-    print(f"serving on http://{shown}:{sock.getsockname()[1]}/v1", file=sys.stderr, flush=True)
+    address = f"http://{shown}:{sock.getsockname()[1]}"
+    print(f"serving on {address}/v1\ndashboard on {address}/", file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, _leave)  # what the server hands the signal on to after draining
     with contextlib.closing(sock):
         server.run([sock])

@@ -44,12 +44,14 @@ class Grammar:
         release: whose tokens the text is made of.
         text: in llguidance's dialect of Lark.
         field: of the request, to be named if the grammar is refused.
+        words: whether plain words follow it too.
 
     Raises:
         ApiError: 400 for a grammar that cannot be followed, 501 if llguidance is not installed.
     """
 
-    def __init__(self, release: Release, text: str, field: str) -> None:
+    def __init__(self, release: Release, text: str, field: str, words: bool = False) -> None:
+        self.words = words
         try:
             from llguidance import LLMatcher
         except ImportError:

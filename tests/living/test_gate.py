@@ -30,7 +30,7 @@ def test_it_answers_from_the_threshold_on_and_refuses_below(certificate):
     assert not gate.decide(float("nan"), BINDING).answered
 
 
-@pytest.mark.parametrize("part", ["weights", "memory", "prompt", "sampler"])
+@pytest.mark.parametrize("part", ["weights", "memory", "prompt", "sampler", "score"])
 def test_any_change_closes_it_and_is_named(certificate, part):
     decision = Gate(certificate).decide(1.0, dataclasses.replace(BINDING, **{part: "other"}))
     assert not decision.answered
@@ -43,6 +43,35 @@ def test_harmful_feedback_closes_it(certificate):
     assert gate.decide(1.0, BINDING).answered
     assert not any([gate.feedback(right=False) for _ in range(20)][-1:])
     assert "wrong more often" in gate.decide(1.0, BINDING).reason
+
+
+def test_questions_of_another_kind_close_it(certificate):
+    rng = np.random.default_rng(1)
+    gate = Gate(certificate, reference=rng.random(300))
+    assert all(gate.decide(score, BINDING).answered == (score >= gate.threshold) for score in rng.random(300))
+    for score in 0.99 + 0.01 * rng.random(60):
+        last = gate.decide(score, BINDING)
+    assert "no longer like those" in last.reason
+
+
+def test_other_bindings_do_not_teach_it_about_questions(certificate):
+    gate = Gate(certificate, reference=np.linspace(0, 1, 300))
+    for _ in range(100):
+        gate.decide(0.999, dataclasses.replace(BINDING, prompt="other"))
+        gate.decide(float("nan"), BINDING)
+    assert gate.shift.wealth == 1.0
+    assert gate.decide(0.999, BINDING).answered
+
+
+def test_an_adaptive_threshold_rises_after_harm_and_never_undercuts(certificate):
+    gate = Gate(certificate, step=0.01)
+    start = certificate.verdict.threshold
+    gate.feedback(right=True)
+    assert gate.threshold == start
+    gate.feedback(right=False)
+    assert gate.threshold == pytest.approx(start + 0.01 * 0.95)
+    assert not gate.decide(start, BINDING).answered
+    assert gate.adaptive.bound < 1
 
 
 def test_without_a_threshold_nothing_is_answered():

@@ -16,7 +16,7 @@ import pytest
 
 from nexus.core.files import KILL_VARIABLE
 from nexus.living.facts import project
-from nexus.living.journal import GENESIS, Journal
+from nexus.living.journal import GENESIS, Journal, NotErasedYet
 
 ROOT = Path(__file__).resolve().parents[2]
 TEACHER = """
@@ -155,6 +155,39 @@ def test_forget_reaches_texts_that_no_longer_hold(journal):
     journal.rollback("ann", fact)
     assert _texts(journal) == []
     assert b"old secret" not in journal.path.read_bytes()
+
+
+def _reader(journal: Journal) -> sqlite3.Connection:
+    """Another process in the middle of reading, as a connection of its own."""
+    reader = sqlite3.connect(journal.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM events").fetchone()[0]
+    return reader
+
+
+def _holds(journal: Journal, text: bytes) -> bool:
+    return any(text in file.read_bytes() for file in journal.path.parent.glob("memory.db*"))
+
+
+@pytest.mark.parametrize("how", ["erase", "teach", "open", "forget"])
+def test_what_a_reader_keeps_from_being_erased_is_said_so_and_erased_as_soon_as_it_can(journal, monkeypatch, how):
+    monkeypatch.setattr("nexus.living.journal.ERASE_SECONDS", 0.05)
+    fact, other = journal.teach("ann", "The password is swordfish."), journal.teach("ann", "Tom is a cat.")
+    reader = _reader(journal)
+    with pytest.raises(NotErasedYet, match="not erased yet"):
+        journal.forget("ann", fact)
+    assert _texts(journal) == ["Tom is a cat."]  # forgotten it is
+    assert not journal.erase(0.0)
+    assert _holds(journal, b"swordfish")  # as was said
+    reader.close()
+    if how == "open":
+        Journal(journal.path).close()
+    else:
+        {"erase": journal.erase, "teach": lambda: journal.teach("ann", "x"),
+         "forget": lambda: journal.forget("ann", other)}[how]()  # fmt: skip
+    assert not _holds(journal, b"swordfish")
+    assert journal.erase()
+    journal.verify()
 
 
 def test_the_facts_are_rebuilt_from_the_events_alone(journal):

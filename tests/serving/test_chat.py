@@ -46,7 +46,7 @@ def answer_to(folder, prompt, tokens, *before):
 def chat(*arguments, typed=None, monkeypatch=None):
     if typed is not None:
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
-    return cli.main(["chat", *arguments])
+    return cli.main(["chat", "--raw", *arguments])
 
 
 def test_one_shot_prints_the_answer_and_nothing_else(folder, capsys):
@@ -149,7 +149,7 @@ def test_the_default_release_is_found_from_anywhere(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def run(folder, *arguments, **streams):
-    command = [sys.executable, "-m", "nexus.cli", "chat", folder, *arguments]
+    command = [sys.executable, "-m", "nexus.cli", "chat", "--raw", folder, *arguments]
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **streams) as process:
         try:
             yield process

@@ -25,7 +25,7 @@ def server(tmp_path):
     folder = write_release(tmp_path / "tiny", never_end(tiny_model(tie_embeddings=False)))
     keys = tmp_path / "keys"
     keys.write_text(f"# ours\n{KEY}\n")
-    command = [sys.executable, "-m", "nexus.cli", "serve", folder, "--port", "0", "--api-key-file", keys]
+    command = [sys.executable, "-m", "nexus.cli", "serve", folder, "--raw", "--port", "0", "--api-key-file", keys]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     lines = []
     for line in process.stderr:

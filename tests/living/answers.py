@@ -1,0 +1,57 @@
+"""What the tests of the gate share: answers with made-up numbers, and a tiny release that knows some questions."""
+
+import json
+
+import numpy as np
+
+from nexus.inference.release import load_release
+from nexus.living.speaking import Voice
+from nexus.living.trace import Said
+from tests.tiny_release import never_end, tiny_model, write_release
+
+TOKENS = 6
+
+
+def said(text="yes", logprobs=(-0.1,), width=4, samples=(), shift=0.0, seed=0):
+    """An answer with these log-probabilities."""
+    rng = np.random.default_rng(seed)
+    logs = np.array(logprobs)
+    return Said(
+        text=text,
+        tokens=len(logs),
+        ended=True,
+        logprobs=logs,
+        entropies=-logs,
+        question=rng.normal(size=width) + shift,
+        answer=rng.normal(size=width) + shift,
+        samples=tuple(samples),
+        sample_logprobs=tuple(-1.0 for _ in samples),
+    )
+
+
+def crowd(n=400, seed=0, skill=3.0):
+    """Answers of which the likelier ones and those with a larger first state are more often right, and outcomes."""
+    rng = np.random.default_rng(seed)
+    made, right = [], []
+    for number in range(n):
+        sure, state = rng.normal(size=2)
+        right.append(rng.random() < 1 / (1 + np.exp(-skill * (sure + state))))
+        one = said(logprobs=(-np.exp(-sure),), seed=seed * n + number)
+        one.question[0] = state
+        made.append(one)
+    return made, np.array(right)
+
+
+def knowing_release(folder, n=240):
+    """A release that talks nonsense, and a file of questions to which its surest nonsense is held right."""
+    release = load_release(write_release(folder, never_end(tiny_model(tie_embeddings=False))))
+    texts = [f"What is number {i}, {'and ' * (i % 5)}why?" for i in range(n)]
+    answers = Voice(release, TOKENS).say_all(texts)
+    middle = np.median([one.logprobs.mean() for one in answers])
+    lines = []
+    for i, (text, one) in enumerate(zip(texts, answers, strict=True)):
+        known = one.logprobs.mean() > middle and any(letter.isalnum() for letter in one.text)
+        lines.append({"question": text, "answer": one.text if known else "xyzzy", "kind": f"kind {i % 2}"})
+    data = folder / "questions.jsonl.txt"
+    data.write_text("\n".join(map(json.dumps, lines)))
+    return release, data
