@@ -199,10 +199,11 @@ class Batch:
         out = model(ids, state=self._state, last_only=True)
         self._state = out.state
         for place, row in enumerate(self.running):
-            row.emit(row.go_on(out.logits[place : place + 1, -1]))
-            if row.ask.trace is not None:
-                here = slice(place, place + 1)
+            here = slice(place, place + 1)
+            piece = row.go_on(out.logits[here, -1])
+            if row.ask.trace is not None:  # before the piece is out: who waits for the last one reads the trace
                 note([row.ask.trace], ids.new_tensor(row.tokens[-1:]), out.logits[here, -1], out.hidden[here, -1])
+            row.emit(piece)
         ended = [place for place, row in enumerate(self.running) if row.ending.reason]
         for place in ended:
             if self.running[place].ending.reason != "error":
