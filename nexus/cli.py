@@ -223,14 +223,19 @@ def _add_serve(commands: Any) -> None:
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="others than loopback need a key (default: %(default)s)")
     add("--port", metavar="N", type=int, default=8000, help="0 takes any that is free (default: %(default)s)")
     add("--api-key-file", metavar="FILE", help="keys that are let in, one a line")
+    add("--requests-per-minute", metavar="N", type=int, default=0, help="of each key (default: no limit)")
+    add("--tokens-per-minute", metavar="N", type=int, default=0, help="of each key (default: no limit)")
+    add("--cache-mib", metavar="N", type=int, default=512, help="for states of texts that were read (default: 512)")
+    add("--audit", metavar="FILE", help="append a line for each request: who, when, what, tokens; never texts")
     _add_gate(add)
     serve.set_defaults(run=_serve)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from nexus.serving.server import check_serving, serve
+    from nexus.serving.server import check_serving, read_rules, serve
 
     keys = check_serving(arguments.host, arguments.port, arguments.api_key_file)
+    rules = read_rules(arguments.requests_per_minute, arguments.tokens_per_minute, arguments.cache_mib, arguments.audit)
     folder = _release_folder(arguments.folder)
 
     import torch
@@ -241,7 +246,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     torch.set_flush_denormal(True)
     release = load_release(folder)
     living = None if arguments.raw else partial(open_living, release, **_gate(arguments))
-    return serve(release, arguments.host, arguments.port, keys, living)
+    memory = None if arguments.raw else arguments.memory
+    return serve(release, arguments.host, arguments.port, keys, rules, living, memory)
 
 
 def _zoo(arguments: argparse.Namespace) -> int:

@@ -7,12 +7,14 @@ has to know.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nexus.serving.batch import Ask, Piece
 from nexus.serving.engine import Engine
 from nexus.serving.errors import ApiError
+from nexus.serving.limits import Spent
+from nexus.serving.logprobs import Scored
 
 Gone = Callable[[], Awaitable[bool]]
 LOOK = 0.2  # seconds between two looks whether the client is still there
@@ -26,31 +28,44 @@ class Whole:
     tokens: int
     cached: int
     finish: str
+    scores: tuple[Scored, ...] = ()
     nexus: dict[str, Any] | None = None
 
 
-async def answer(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
+async def answer(engine: Engine, ask: Ask, gone: Gone, spent: Spent | None = None) -> AsyncIterator[Piece]:
     """The pieces of an answer: as they come, or behind a gate all at once after it was decided.
+
+    Args:
+        engine: what answers.
+        ask: the request.
+        gone: whether the client has gone away.
+        spent: counts the tokens.
 
     Raises:
         ApiError: as :func:`follow` and :func:`whole`, before anything is sent.
     """
     if engine.desk is None:
-        return follow(engine, ask, gone)
+        return follow(engine, ask, gone, spent)
 
     async def say(one: Ask) -> Piece:
-        said = await whole(follow(engine, one, gone))
+        said = await whole(follow(engine, one, gone, spent))
         return Piece(said.text, said.tokens, said.cached, said.finish)
 
-    return _once(await engine.desk.decide(ask, say))
+    piece = await engine.desk.decide(ask, say)
+    if piece.nexus is not None:
+        engine.metrics.decided(piece.nexus["channel"], piece.nexus["answered"])
+    return _each(piece, ask.choices)
 
 
-async def _once(piece: Piece) -> AsyncIterator[Piece]:
-    yield piece
+async def _each(piece: Piece, choices: int) -> AsyncIterator[Piece]:
+    for choice in range(choices):
+        yield replace(piece, choice=choice)
 
 
-def follow(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
-    """Queue a request now, and give its pieces as they come; it is cancelled when the client is ``gone``.
+def follow(engine: Engine, ask: Ask, gone: Gone, spent: Spent | None = None) -> AsyncIterator[Piece]:
+    """Queue a request now, and give the pieces of all its choices as they come, until the client is ``gone``.
+
+    ``spent`` counts the tokens.
 
     Raises:
         ApiError: the queue is full, or the server is stopping: before anything is sent, so that it can be a status.
@@ -60,10 +75,12 @@ def follow(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
     def emit(piece: Piece) -> None:
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-    row = engine.submit(ask, emit)
+    rows = engine.submit(ask, emit)
+    spent = Spent() if spent is None else spent
+    spent.prompt += len(ask.prompt)
 
     async def pieces_of() -> AsyncIterator[Piece]:
-        looked = time.monotonic()
+        looked, left = time.monotonic(), len(rows)
         try:
             while True:
                 try:
@@ -75,26 +92,40 @@ def follow(engine: Engine, ask: Ask, gone: Gone) -> AsyncIterator[Piece]:
                     if await gone():
                         return
                 if piece is not None:
+                    spent.answer += 1
                     yield piece
-                    if piece.finish:
+                    left -= bool(piece.finish)
+                    if not left:
                         return
         finally:
-            engine.cancel(row)
+            for row in rows:
+                engine.cancel(row)
 
     return pieces_of()
 
 
-async def whole(pieces: AsyncIterator[Piece]) -> Whole:
-    """Wait for the last piece.
+async def wholes(pieces: AsyncIterator[Piece], choices: int) -> list[Whole]:
+    """Wait for the last piece of every choice.
 
     Raises:
         ApiError: 500 if the model failed, 499 if the client went away.
     """
-    texts = []
+    got: list[list[Piece]] = [[] for _ in range(choices)]
     async for piece in pieces:
         if piece.finish == "error":
             raise ApiError(500, piece.text, code="model_failed")
-        texts.append(piece.text)
-        if piece.finish:
-            return Whole("".join(texts), piece.tokens, piece.cached, piece.finish, piece.nexus)
-    raise ApiError(499, "the client went away", code="cancelled")
+        got[piece.choice].append(piece)
+    if not all(parts and parts[-1].finish for parts in got):
+        raise ApiError(499, "the client went away", code="cancelled")
+    return [_joined(parts) for parts in got]
+
+
+async def whole(pieces: AsyncIterator[Piece]) -> Whole:
+    """:func:`wholes` of a request with one choice."""
+    return (await wholes(pieces, 1))[0]
+
+
+def _joined(parts: list[Piece]) -> Whole:
+    last = parts[-1]
+    scores = tuple(scored for part in parts for scored in part.scores)
+    return Whole("".join(part.text for part in parts), last.tokens, last.cached, last.finish or "", scores, last.nexus)

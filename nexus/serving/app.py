@@ -12,21 +12,39 @@ from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 from nexus.inference.release import Release
-from nexus.serving.answering import answer, whole
+from nexus.serving.answering import answer, wholes
+from nexus.serving.audit import Audit
+from nexus.serving.dashboard import add_dashboard
+from nexus.serving.embeddings import add_embeddings
 from nexus.serving.engine import Engine
 from nexus.serving.errors import ApiError
 from nexus.serving.feedback import add_feedback
 from nexus.serving.guard import Guard
+from nexus.serving.journal_thread import JournalThread
+from nexus.serving.limits import Limits
+from nexus.serving.memory_api import add_memory
+from nexus.serving.openapi import describe
 from nexus.serving.replies import Reply
 from nexus.serving.requests import TextRequest, check_model, read_chat, read_completion
+from nexus.serving.responses import add_responses
+from nexus.serving.status import add_status
 
 BODY = 2 * 2**20  # bytes of a request at most
 BODY_SECONDS = 30  # for a client to send it
+STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # headers: nothing on the way may hold it back
 
 Reader = Callable[[Release, str, dict[str, Any], str], TextRequest]
 
 
-def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), name: str | None = None) -> Any:
+def make_app(
+    engine: Engine,
+    host: str = "127.0.0.1",
+    keys: Sequence[str] = (),
+    name: str | None = None,
+    journal: JournalThread | None = None,
+    limits: Limits | None = None,
+    audit: Audit | None = None,
+) -> Any:
     """The application (ASGI); it starts the engine, and closes it at the end.
 
     Args:
@@ -34,6 +52,9 @@ def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), 
         host: the address that will be listened on, for the check of ``Host``.
         keys: API keys that are let in; none for a server on loopback only.
         name: of the model; that of the release's folder if None.
+        journal: where what is taught is kept; closed at the end. Without one nothing can be taught.
+        limits: how much each key may ask for; as much as it likes if None.
+        audit: where each request is written down, if anywhere; closed at the end.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
@@ -48,6 +69,10 @@ def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), 
         engine.start()
         yield
         await asyncio.to_thread(engine.close)
+        if audit is not None:
+            audit.close()
+        if journal is not None:
+            await asyncio.to_thread(journal.close)
 
     folder = engine.release.folder
     name = name or (folder.resolve().name if folder else "nexus")
@@ -57,9 +82,16 @@ def make_app(engine: Engine, host: str = "127.0.0.1", keys: Sequence[str] = (), 
     _add_status(app, engine, name)
     _add_text(app, engine, name, "/v1/chat/completions", read_chat)
     _add_text(app, engine, name, "/v1/completions", read_completion)
+    add_embeddings(app, engine, name, _json)
+    add_responses(app, engine, name, _json)
+    add_dashboard(app)
+    add_status(app, engine, name, journal)
     if engine.desk is not None:
         add_feedback(app, engine.desk, _json)
-    app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics)
+    if journal is not None:
+        add_memory(app, journal, _json, engine.desk)
+    describe(app, engine.release, name)
+    app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics, limits=limits, audit=audit)
     return app
 
 
@@ -69,13 +101,13 @@ def _add_text(app: Any, engine: Engine, name: str, path: str, read: Reader) -> N
 
     @app.post(path, response_model=None)
     async def text(request: Request) -> Response:
-        asked = read(engine.release, name, await _json(request), request.state.owner)
-        pieces = await answer(engine, asked.ask, request.is_disconnected)
-        reply = Reply(read is read_chat, name, len(asked.ask.prompt))
+        # in a thread: what a schema stands for may take a while to work out
+        asked = await asyncio.to_thread(read, engine.release, name, await _json(request), request.state.owner)
+        pieces = await answer(engine, asked.ask, request.is_disconnected, request.state.spent)
+        reply = Reply(read is read_chat, name, asked, engine.release.tokenizer)
         if asked.stream:
-            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            return StreamingResponse(reply.events(pieces, asked.usage), media_type="text/event-stream", headers=headers)
-        return JSONResponse(reply.whole(await whole(pieces)))
+            return StreamingResponse(reply.events(pieces), media_type="text/event-stream", headers=STREAM)
+        return JSONResponse(reply.whole(await wholes(pieces, asked.ask.choices)))
 
 
 def _add_status(app: Any, engine: Engine, name: str) -> None:
@@ -116,7 +148,7 @@ def _add_errors(app: Any) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        known = "/v1/chat/completions, /v1/completions, /v1/models, /livez, /readyz, /metrics"
+        known = ", ".join(sorted({route.path for route in app.routes if route.path.startswith("/v1")}))
         message = f"{request.method} {request.url.path[:60]}: {error.detail}; this server has {known}"
         return JSONResponse(ApiError(error.status_code, message).body(), error.status_code, error.headers)
 
@@ -141,6 +173,7 @@ async def _json(request: Any) -> dict[str, Any]:
         raise ApiError(408, f"body: did not come within {BODY_SECONDS} s; send it faster") from None
     try:
         content = json.loads(body, parse_constant=_no_constant)
+        json.dumps(content, ensure_ascii=False).encode()  # half a character, as in "\\ud800", is no text
     except (ValueError, RecursionError):
         raise ApiError(400, "body: is no JSON; send one JSON object", code="invalid_json") from None
     if not isinstance(content, dict):

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nexus.core.lm_state import LMState
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY, Sampler, Sampling
 from nexus.living.trace import Trace, note
 from nexus.serving.ending import Ending
+from nexus.serving.logprobs import Scored, Waiting, score
 from nexus.serving.prefix_cache import PrefixCache
 from nexus.serving.rows import alone, join, leave
+from nexus.serving.structured import Grammar, GrammarError, Guide
 
 PART = 512  # ids of a prompt that are read in one step
 
@@ -27,8 +30,10 @@ PART = 512  # ids of a prompt that are read in one step
 class Ask:
     """What the model is asked: ids in, and how to go on from them.
 
-    ``owner`` is whose cached states may be used and left behind. ``messages`` is the chat that the prompt was made of,
-    for the gate. ``trace`` takes what the model's own numbers say about the answer.
+    ``owner`` is whose cached states may be used and left behind. ``choices`` answers are given, each with its own draws
+    of chance. With ``logprobs`` each token's log-probability is told, and those of so many alternatives. ``grammar``
+    is what the text has to follow. ``messages`` is the chat that the prompt was made of, for the gate. ``trace`` takes
+    what the model's own numbers say about the answer.
     """
 
     prompt: list[int]
@@ -36,21 +41,32 @@ class Ask:
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
     owner: str = ""
+    choices: int = 1
+    logprobs: int | None = None
+    grammar: Grammar | None = None
     messages: tuple[dict[str, str], ...] = ()
     trace: Trace | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether plain words are no answer."""
+        return self.grammar is not None and not self.grammar.words
 
 
 @dataclass(frozen=True)
 class Piece:
     """Some more of an answer; the last one has a ``finish`` reason (stop, length, or error).
 
-    ``nexus`` is what stands behind a gated answer.
+    ``tokens`` is how many there are so far, ``cached`` how many of the prompt did not have to be read; ``nexus`` is
+    what stands behind a gated answer.
     """
 
     text: str
     tokens: int
     cached: int
     finish: str | None = None
+    scores: tuple[Scored, ...] = ()
+    choice: int = 0
     nexus: dict[str, Any] | None = None
 
 
@@ -62,16 +78,44 @@ class Row:
     emit: Callable[[Piece], None]
     ending: Ending
     sampler: Sampler
-    state: LMState | None = None  # until it joins the batch
+    guide: Guide | None = None
+    choice: int = 0
+    state: LMState | None = None  # from when its prompt is read until it joins the batch
     read: int = 0  # ids of the prompt
     cached: int = 0  # of these, how many did not have to be read
     marks: list[int] = field(default_factory=list)  # where in the prompt states are to be kept
     tokens: list[int] = field(default_factory=list)
+    scores: Waiting = field(default_factory=Waiting)
     cancelled: bool = False
 
     @property
     def next_id(self) -> int:
         return self.tokens[-1] if self.tokens else self.ask.prompt[-1]
+
+    def go_on(self, logits: Tensor) -> Piece:
+        """Choose the next id by its logits (1, V), and say what it adds to the answer."""
+        try:
+            token = self._choose(logits)
+        except GrammarError as error:
+            self.ending.reason = "error"
+            return self.piece(str(error), "error")
+        self.tokens.append(token)
+        before = self.ending.said
+        text = self.ending.feed(token, last=self.guide is not None and self.guide.done)
+        if self.ask.logprobs is not None and not self.ending.is_end(token):
+            self.scores.put(score(logits, token, self.ask.logprobs, before), self.ending.said)
+        return self.piece(text, self.ending.reason)
+
+    def piece(self, text: str, finish: str | None) -> Piece:
+        """Some more of this row's answer."""
+        scores = () if self.ask.logprobs is None else self.scores.take(self.ending)
+        return Piece(text, len(self.tokens), self.cached, finish, scores, self.choice)
+
+    def _choose(self, logits: Tensor) -> int:
+        if self.guide is None:
+            return int(self.sampler(logits))
+        left = self.ask.max_new_tokens - len(self.tokens) - 1
+        return self.guide.take(int(self.sampler(self.guide.limit(logits))), left)
 
 
 class Batch:
@@ -90,11 +134,12 @@ class Batch:
         self.running: list[Row] = []
         self._state: LMState | None = None
 
-    def row(self, ask: Ask, emit: Callable[[Piece], None]) -> Row:
-        """A request that may be put into ``waiting``; its pieces will go to ``emit``."""
+    def row(self, ask: Ask, emit: Callable[[Piece], None], choice: int = 0) -> Row:
+        """One answer to a request, that may be put into ``waiting``; its pieces will go to ``emit``."""
         model, generation = self.release.model, self.release.generation
         ending = Ending(self.release.tokenizer, generation.eos_ids, ask.stop, ask.max_new_tokens)
-        return Row(ask, emit, ending, Sampler(ask.sampling, [ask.prompt], model.config.vocab_size, model.device))
+        sampler = Sampler(ask.sampling, [ask.prompt], model.config.vocab_size, model.device, [choice])
+        return Row(ask, emit, ending, sampler, None if ask.grammar is None else ask.grammar.guide(), choice)
 
     @property
     def busy(self) -> bool:
@@ -106,7 +151,7 @@ class Batch:
         """Read a part of one prompt, then one token of every row that has read its own."""
         self._drop_cancelled()
         while self.waiting and len(self.reading) + len(self.running) < self.most:
-            self.reading.append(self._begin(self.waiting.popleft()))
+            self.reading.append(self.waiting.popleft())
         if self.reading:
             self._read_part(self.reading[0])
         if self.running:
@@ -120,17 +165,19 @@ class Batch:
         self.running, self._state = [], None
         self.cache.clear()
         for row in rows:
-            row.emit(Piece(text, len(row.tokens), row.cached, "error"))
+            row.emit(row.piece(text, "error"))
 
-    def _begin(self, row: Row) -> Row:
+    def _begin(self, row: Row) -> None:
+        """Find what is known of a prompt: when its turn to be read comes, so that it profits from those before it."""
         found = self.cache.find(row.ask.owner, row.ask.prompt)
         row.state = self.release.model.init_state(1) if found.state is None else found.state
         row.read = row.cached = found.length
         last = len(row.ask.prompt) - 1  # kept for the same prompt, and for the next turn of the conversation
         row.marks = sorted({mark for mark in (found.branch, last) if mark > row.read})
-        return row
 
     def _read_part(self, row: Row) -> None:
+        if row.state is None:
+            self._begin(row)
         assert row.state is not None
         if row.marks:
             end = min(row.read + PART, row.marks[0])
@@ -152,15 +199,15 @@ class Batch:
         out = model(ids, state=self._state, last_only=True)
         self._state = out.state
         for place, row in enumerate(self.running):
-            row.tokens.append(int(row.sampler(out.logits[place : place + 1, -1])))
-            if row.ask.trace is not None:
-                here = slice(place, place + 1)
+            here = slice(place, place + 1)
+            piece = row.go_on(out.logits[here, -1])
+            if row.ask.trace is not None:  # before the piece is out: who waits for the last one reads the trace
                 note([row.ask.trace], ids.new_tensor(row.tokens[-1:]), out.logits[here, -1], out.hidden[here, -1])
-            text = row.ending.feed(row.tokens[-1])
-            row.emit(Piece(text, len(row.tokens), row.cached, row.ending.reason))
+            row.emit(piece)
         ended = [place for place, row in enumerate(self.running) if row.ending.reason]
         for place in ended:
-            self._keep(place)
+            if self.running[place].ending.reason != "error":
+                self._keep(place)
         self._remove(set(ended))
 
     def _keep(self, place: int) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY
@@ -58,7 +58,9 @@ class Desk:
     async def decide(self, ask: Ask, say: Say) -> Piece:
         """The answer or the refusal, with all that stands behind it; ``say`` asks the model."""
         owner, manner = ask.owner or OWNER, manner_of(ask)
-        found = await self.run(self.living.look_up, owner, question_of(self.release, ask))
+        found = None  # proofs and memory speak in words; where these are no answer, they are not asked
+        if not ask.held:
+            found = await self.run(self.living.look_up, owner, question_of(self.release, ask))
         found = found or await self.run(self.living.refused_unheard, manner)
         if found is not None:
             return _piece(found)
@@ -66,7 +68,7 @@ class Desk:
         assert own is not None
         limit = min(own.score.tokens, ask.max_new_tokens)
         asks = [
-            replace(ask, sampling=how, max_new_tokens=limit, trace=Trace())
+            replace(ask, sampling=how, max_new_tokens=limit, trace=Trace(), choices=1, logprobs=None)
             for how in (GREEDY, *(CHANCE.replace(seed=seed) for seed in range(own.score.samples)))
         ]
         first, *drawn = await _all(say, asks)
@@ -89,7 +91,16 @@ def manner_of(ask: Ask) -> Manner:
     """How it is asked; whatever a request may say that is not known here counts as another manner."""
     first = ask.messages[0] if ask.messages else None
     told = first is not None and first["role"] == "system"
-    plain = replace(ask, prompt=[], max_new_tokens=1, sampling=GREEDY, stop=(), owner="", messages=(), trace=None)
+    known: dict[str, Any] = {
+        "sampling": GREEDY,
+        "stop": (),
+        "owner": "",
+        "messages": (),
+        "trace": None,
+        "choices": 1,
+        "logprobs": None,
+    }
+    plain = replace(ask, prompt=[], max_new_tokens=1, **known)
     return Manner(
         system=first["content"] if first is not None and told else "",
         turns=len(ask.messages) - told,

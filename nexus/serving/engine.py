@@ -7,16 +7,20 @@ PyTorch is shared. The queue is bounded: who comes too late is told when to come
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from nexus.inference.release import Release
 from nexus.serving.batch import Ask, Batch, Piece, Row
 from nexus.serving.desk import Desk
 from nexus.serving.errors import ApiError
 from nexus.serving.metrics import Metrics
+from nexus.serving.work import Steps, Work
 
 LOG = logging.getLogger("nexus.serving")
 Emit = Callable[[Piece], None]
+T = TypeVar("T")
 
 
 class Engine:
@@ -43,6 +47,7 @@ class Engine:
         self._most, self._rows = rows + queue, rows
         self._open: set[Row] = set()
         self._inbox: list[Row] = []
+        self._works: deque[Work[Any]] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._seconds = 1.0  # a running mean of what an answer takes
@@ -66,29 +71,48 @@ class Engine:
             self._thread.join(seconds)
         for row in list(self._open):
             self.cancel(row)
+        for work in list(self._works):
+            work.drop()
         if self._thread.is_alive():
             self._thread.join(seconds)
         if self.desk is not None:
             self.desk.close()
 
-    def submit(self, ask: Ask, emit: Emit) -> Row:
-        """Queue a request; ``emit`` is called from the engine's thread.
+    def submit(self, ask: Ask, emit: Emit) -> list[Row]:
+        """Queue a request, one row for each choice; ``emit`` is called from the engine's thread.
 
         Raises:
             ApiError: 503 when closing, 429 when the queue is full.
         """
-        row = self._batch.row(ask, emit)
-        row.emit = self._observed(row, emit)
+        rows = [self._batch.row(ask, emit, choice) for choice in range(ask.choices)]
+        for row in rows:
+            row.emit = self._observed(row, emit)
         with self._wake:
-            if not self.ready:
-                raise ApiError(503, "the server is stopping; ask again later", code="stopping")
-            if len(self._open) >= self._most:
-                self.metrics.refused.inc()
-                raise self._full()
-            self._open.add(row)
-            self._inbox.append(row)
+            self._admit(len(rows))
+            self._open.update(rows)
+            self._inbox.extend(rows)
             self._wake.notify()
-        return row
+        return rows
+
+    def run(self, steps: Steps[T]) -> Work[T]:
+        """Queue other work for the model; one step of it is done between two steps of the batch.
+
+        Raises:
+            ApiError: as :meth:`submit`.
+        """
+        with self._wake:
+            self._admit(1)
+            work = Work(steps)
+            self._works.append(work)
+            self._wake.notify()
+        return work
+
+    def _admit(self, number: int) -> None:
+        if not self.ready:
+            raise ApiError(503, "the server is stopping; ask again later", code="stopping")
+        if len(self._open) + len(self._works) + number > self._most:
+            self.metrics.refused.inc()
+            raise self._full()
 
     def cancel(self, row: Row) -> None:
         """Stop a request, if it has not ended."""
@@ -100,8 +124,9 @@ class Engine:
                 self._wake.notify()
 
     def _full(self) -> ApiError:
-        after = max(1, round(self._seconds * (len(self._open) - self._rows + 1) / self._rows))
-        message = f"{len(self._open)} requests are open, which is all this server takes; try again in {after} s"
+        number = len(self._open) + len(self._works)
+        after = max(1, round(self._seconds * (number - self._rows + 1) / self._rows))
+        message = f"{number} requests are open, which is all this server takes; try again in {after} s"
         return ApiError(429, message, code="queue_full", headers={"Retry-After": str(after)})
 
     def _observed(self, row: Row, emit: Emit) -> Emit:
@@ -117,7 +142,7 @@ class Engine:
             if piece.finish:
                 metrics.whole.observe(took)
                 metrics.prompt_tokens.inc(len(row.ask.prompt))
-                metrics.cached_tokens.inc(piece.cached)
+                metrics.cached_tokens.inc(row.cached)
                 self._seconds += 0.1 * (took - self._seconds)
                 with self._wake:
                     self._open.discard(row)
@@ -131,13 +156,16 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._inbox or self._batch.busy or self._closing):
+                while not (self._inbox or self._works or self._batch.busy or self._closing):
                     self._wake.wait()
                 self._batch.waiting.extend(self._inbox)
                 self._inbox.clear()
-            if self._closing and not self._batch.busy:
+            if self._closing and not (self._batch.busy or self._works):
                 return
-            self._step()
+            if self._works and self._works[0].step():
+                self._works.popleft()
+            if self._batch.busy:
+                self._step()
 
     def _step(self) -> None:
         batch, metrics = self._batch, self.metrics

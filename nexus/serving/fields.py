@@ -7,6 +7,8 @@ from typing import Any
 
 from nexus.serving.errors import wrong
 
+LABEL = 512  # characters
+
 
 class Fields:
     """A JSON object that is read field by field; null counts as not given."""
@@ -26,9 +28,16 @@ class Fields:
             raise self.wrong(name, value, "is no text", "give a string")
         return value
 
-    def flag(self, name: str) -> bool:
-        """True or false; false if not given."""
-        value = self.take(name, False)
+    def text_or(self, name: str, default: str) -> str:
+        """A string that may be left out."""
+        value = self.take(name, default)
+        if not isinstance(value, str):
+            raise self.wrong(name, value, "is no text", "give a string")
+        return value
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """True or false."""
+        value = self.take(name, default)
         if not isinstance(value, bool):
             raise self.wrong(name, value, "is neither true nor false", "give one of the two")
         return value
@@ -48,6 +57,13 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             raise self.wrong(name, value, "is out of range", f"give a number from {low:g} to {high:g}")
         return float(value)
+
+    def labels(self, *names: str) -> None:
+        """Fields by which clients name things for themselves: checked, and without effect here."""
+        for name in names:
+            value = self.take(name, "")
+            if not isinstance(value, str) or len(value) > LABEL:
+                raise self.wrong(name, value, "is no label", f"give a string of at most {LABEL} characters")
 
     def only(self, name: str, *allowed: object) -> None:
         """A field that is understood, and served only with the values that ask for nothing special."""

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from nexus.serving.audit import Audit
+from nexus.serving.dashboard import PATHS
 from nexus.serving.errors import ApiError
+from nexus.serving.limits import Limits, Spent
 from nexus.serving.metrics import Metrics
 
 LOG = logging.getLogger("nexus.serving")
 KEY_LENGTH = 16  # characters at least
-OPEN = ("/livez", "/readyz")  # need no key: they say nothing but yes or no
+OPEN = frozenset(("/livez", "/readyz", *PATHS))  # need no key: they say yes or no, or hold nothing of anybody's
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 Scope = MutableMapping[str, Any]
@@ -71,10 +74,20 @@ class Guard:
         app: what comes behind.
         host: the address that is listened on.
         keys: API keys that are let in; none lets everyone in that reaches the server.
+        limits: how much each key may ask for; as much as it likes if None.
+        audit: where each request is written down, if anywhere.
     """
 
-    def __init__(self, app: App, host: str, keys: Sequence[str], metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(
+        self,
+        app: App,
+        host: str,
+        keys: Sequence[str],
+        metrics: Metrics,
+        limits: Limits | None = None,
+        audit: Audit | None = None,
+    ) -> None:
+        self._app, self._metrics, self._limits, self._audit = app, metrics, limits or Limits(), audit
         self._digests = [_digest(key) for key in keys]
         self._hosts = {*LOCAL, host} if is_loopback(host) or host not in ("0.0.0.0", "::") else None
 
@@ -83,7 +96,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.monotonic(), 500
+        began, status, owner, spent = time.monotonic(), 500, None, Spent()
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -92,7 +105,10 @@ class Guard:
             await send(message)
 
         try:
-            scope["state"] = {**scope.get("state", {}), "owner": self._owner(scope)}
+            owner = self._owner(scope)
+            if scope["path"] not in OPEN:
+                self._limits.admit(owner)
+            scope["state"] = {**scope.get("state", {}), "owner": owner, "spent": spent}
         except ApiError as error:
             await _refuse(error, scope, receive, noted)
         else:
@@ -100,7 +116,11 @@ class Guard:
         finally:
             path = getattr(scope.get("route"), "path", "other")  # not as sent: each unknown one would be kept for ever
             self._metrics.requests.labels(path, status).inc()
-            LOG.info("%s %s %d %.3f s", scope["method"], path, status, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            LOG.info("%s %s %d %.3f s", scope["method"], path, status, seconds)
+            self._limits.charge(owner or "", spent)
+            if self._audit is not None:
+                self._audit.note(owner, scope["method"], path, status, seconds, spent)
 
     def _owner(self, scope: Scope) -> str:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}

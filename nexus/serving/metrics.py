@@ -3,8 +3,10 @@
 The one idea: counts and times only. No metric carries a text, a key or a client's name.
 """
 
+from collections import deque
 from typing import Any
 
+RECENT = 200  # decisions that a chart of them shows
 TIMES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
 
 
@@ -27,6 +29,8 @@ class Metrics:
         self.cached_tokens = Counter("nexus_cached_tokens", "Of these, tokens that the prefix cache spared", **made)
         self.answer_tokens = Counter("nexus_answer_tokens", "Tokens of all answers", **made)
         self.cancelled = Counter("nexus_cancelled", "Requests whose client went away", **made)
+        self.decisions = Counter("nexus_decisions", "Questions to the gate", ["channel", "answered"], **made)
+        self.recent = deque[bool](maxlen=RECENT)  # whether each of the last questions was answered
         self.refused = Counter("nexus_refused", "Requests refused because the queue was full", **made)
         self.failed = Counter("nexus_failed", "Requests that ended in an error of the model", **made)
         self.running = Gauge("nexus_running", "Answers under way", **made)
@@ -34,6 +38,15 @@ class Metrics:
         self.cache_bytes = Gauge("nexus_prefix_cache_bytes", "Bytes of states in the prefix cache", **made)
         self.first = Histogram("nexus_first_token_seconds", "From request to first token", buckets=TIMES, **made)
         self.whole = Histogram("nexus_answer_seconds", "From request to last token", buckets=TIMES, **made)
+
+    def decided(self, channel: str, answered: bool) -> None:
+        """Count what the gate did with one question."""
+        self.decisions.labels(channel or "none", str(answered).lower()).inc()
+        self.recent.append(answered)
+
+    def value(self, name: str) -> float:
+        """What one of our own counts stands at, by its name for Prometheus; 0 if nothing was counted."""
+        return self.registry.get_sample_value(name) or 0.0
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""

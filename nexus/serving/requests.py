@@ -12,11 +12,14 @@ from nexus.inference.sampling import Sampling
 from nexus.serving.batch import Ask
 from nexus.serving.errors import ApiError, wrong
 from nexus.serving.fields import Fields
+from nexus.serving.messages import introduce, read_messages
+from nexus.serving.structured import Grammar, json_rule
+from nexus.serving.tools import Tools, read_tools
 
 DEFAULT_TOKENS = 512  # of an answer, where the client names no limit
 STOPS, STOP_LENGTH = 4, 256  # most stop texts, and most characters of one
 SEEDS = 2**62
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+CHOICES, ALTERNATIVES = 8, 20  # most answers to one request, and most tokens told of in the place of one
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class TextRequest:
     ask: Ask
     stream: bool
     usage: bool  # as a last event of a stream
+    tools: bool = False  # whether the answer may be calls of functions
 
 
 def read_chat(release: Release, name: str, body: dict[str, Any], owner: str) -> TextRequest:
@@ -35,30 +39,37 @@ def read_chat(release: Release, name: str, body: dict[str, Any], owner: str) -> 
         ApiError: 400 for a field that is wrong or not supported, 404 for another model.
     """
     fields = Fields(body)
-    messages = _messages(fields.take("messages"))
-    if release.generation.system and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": release.generation.system})
-    fields.only("tools", [])
-    fields.only("tool_choice", "none", "auto")
-    fields.only("response_format", {"type": "text"})
+    check_model(name, fields.text("model"))
+    tools, schema = read_tools(fields), _schema(fields.take("response_format"))
+    messages = introduce(read_messages(fields.take("messages")), release.generation.system, tools)
     fields.only("modalities", ["text"])
-    fields.only("logprobs", False)
+    told, top = fields.flag("logprobs"), fields.whole("top_logprobs", 0, ALTERNATIVES)
+    if top is not None and not told:
+        raise fields.wrong("top_logprobs", top, "has no effect here", "give it with logprobs=true only")
     try:
         ids = release.tokenizer.chat_ids(messages)
     except ValueError as error:
         raise ApiError(400, f"messages: {error}", "messages", "invalid_value") from None
-    asked = _read(fields, release, name, ids, owner, ("max_completion_tokens", "max_tokens"))
-    return replace(asked, ask=replace(asked.ask, messages=tuple(messages)))
+    asked = _read(fields, release, ids, owner, ("max_completion_tokens", "max_tokens"))
+    grammar = _grammar(release, tools, schema)
+    if grammar is not None:
+        grammar.check_room(asked.ask.max_new_tokens)
+    scores = (top or 0) if told else None
+    ask = replace(asked.ask, grammar=grammar, logprobs=scores, messages=tuple(messages))
+    return replace(asked, ask=ask, tools=tools is not None)
 
 
 def read_completion(release: Release, name: str, body: dict[str, Any], owner: str) -> TextRequest:
     """A request to ``/v1/completions``; raises as :func:`read_chat`."""
     fields = Fields(body)
+    check_model(name, fields.text("model"))
     ids = _prompt(release, fields.take("prompt"))
+    top = fields.whole("logprobs", 0, ALTERNATIVES)
     fields.only("echo", False)
     fields.only("best_of", 1)
     fields.only("suffix", "")
-    return _read(fields, release, name, ids, owner, ("max_tokens",))
+    asked = _read(fields, release, ids, owner, ("max_tokens",))
+    return replace(asked, ask=replace(asked.ask, logprobs=top))
 
 
 def check_model(name: str, wanted: object) -> None:
@@ -68,54 +79,56 @@ def check_model(name: str, wanted: object) -> None:
         raise ApiError(404, message, "model", "model_not_found")
 
 
-def _read(
-    fields: Fields, release: Release, name: str, ids: list[int], owner: str, limits: tuple[str, ...]
-) -> TextRequest:
-    check_model(name, fields.text("model"))
+def _read(fields: Fields, release: Release, ids: list[int], owner: str, limits: tuple[str, ...]) -> TextRequest:
+    """What both endpoints have in common."""
     stream = fields.flag("stream")
     usage = _usage(fields.take("stream_options"), stream)
     most = release.model.config.max_seq_length
     given = [value for limit in limits if (value := fields.whole(limit, 1, most)) is not None]
     sampling = _sampling(fields)
     stop = _stop(fields.take("stop"))
-    fields.only("n", 1)
+    choices = fields.whole("n", 1, CHOICES) or 1
+    fields.labels("user", "safety_identifier", "prompt_cache_key")
+    fields.only("store", False)
     fields.only("presence_penalty", 0, 0.0)
     fields.only("frequency_penalty", 0, 0.0)
     fields.only("logit_bias", {})
     fields.finish()
     tokens = _room(len(ids), min(given, default=None), most, limits[0])
-    return TextRequest(Ask(prompt=ids, max_new_tokens=tokens, sampling=sampling, stop=stop, owner=owner), stream, usage)
+    ask = Ask(prompt=ids, max_new_tokens=tokens, sampling=sampling, stop=stop, owner=owner, choices=choices)
+    return TextRequest(ask, stream, usage)
 
 
-def _messages(value: object) -> list[dict[str, str]]:
-    if not isinstance(value, list) or not value:
-        raise wrong("messages", value, "is no list of messages", 'give [{"role": "user", "content": "..."}]')
-    return [_message(f"messages[{i}]", message) for i, message in enumerate(value)]
-
-
-def _message(where: str, value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise wrong(where, value, "is no message", 'give {"role": "user", "content": "..."}')
-    fields = Fields(value, f"{where}.")
-    role, content = fields.text("role"), fields.take("content")
-    if role not in ROLES:
-        raise fields.wrong("role", role, "is unknown", f"give one of {', '.join(ROLES)}")
+def _schema(value: object) -> dict[str, Any] | None:
+    """The JSON schema that the answer has to follow, None if it is free."""
+    if value is None or value == {"type": "text"}:
+        return None
+    if value == {"type": "json_object"}:
+        return {"type": "object"}
+    if not isinstance(value, dict) or value.get("type") != "json_schema":
+        cure = 'give {"type": "text"}, {"type": "json_object"}, or {"type": "json_schema", "json_schema": {...}}'
+        raise wrong("response_format", value, "is no format", cure)
+    outer = Fields(value, "response_format.")
+    outer.take("type")
+    inside = outer.take("json_schema")
+    outer.finish()
+    if not isinstance(inside, dict):
+        raise outer.wrong("json_schema", inside, "is no schema", 'give {"name": "...", "schema": {...}}')
+    fields = Fields(inside, "response_format.json_schema.")
+    schema = fields.take("schema")
+    if not isinstance(schema, dict):
+        raise fields.wrong("schema", schema, "is no JSON schema", 'give an object like {"type": "object", ...}')
+    fields.text("name")
+    fields.text_or("description", "")
+    fields.flag("strict")  # the answer follows the schema in any case
     fields.finish()
-    if isinstance(content, list):
-        content = "".join(_part(f"{where}.content[{i}]", part) for i, part in enumerate(content))
-    if not isinstance(content, str):
-        raise fields.wrong("content", content, "is no text", "give a string, or parts of type text")
-    return {"role": ROLES[role], "content": content}
+    return schema
 
 
-def _part(where: str, value: object) -> str:
-    if not isinstance(value, dict) or value.get("type") != "text":
-        raise wrong(where, value, "is no text", 'give {"type": "text", "text": "..."}: this model reads text only')
-    fields = Fields(value, f"{where}.")
-    fields.take("type")
-    text = fields.text("text")
-    fields.finish()
-    return text
+def _grammar(release: Release, tools: Tools | None, schema: dict[str, Any] | None) -> Grammar | None:
+    if tools is not None:
+        return Grammar(release, tools.grammar(schema), "tools", words=schema is None and not tools.must)
+    return None if schema is None else Grammar(release, f"start: {json_rule(schema)}", "response_format")
 
 
 def _prompt(release: Release, value: object) -> list[int]:

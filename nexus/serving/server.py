@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -15,12 +16,16 @@ from typing import Any, NoReturn
 from nexus.inference.release import Release
 from nexus.living.living import Living
 from nexus.serving.app import make_app
+from nexus.serving.audit import Audit
 from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.guard import check_address, read_keys
+from nexus.serving.journal_thread import JournalThread
+from nexus.serving.limits import Limits
 
 DRAIN = 30  # seconds for the answers under way
 CONNECTIONS = 512  # at once; more are answered 503
+STALLED = 120  # seconds for which a client may leave an answer lying
 
 
 def check_serving(host: str, port: int, key_file: str | Path | None) -> list[str]:
@@ -37,21 +42,55 @@ def check_serving(host: str, port: int, key_file: str | Path | None) -> list[str
     return keys
 
 
-def serve(release: Release, host: str, port: int, keys: list[str], living: Callable[[], Living] | None = None) -> int:
+@dataclass(frozen=True)
+class Rules:
+    """What a server grants: how much a key may ask for, where requests are written down, bytes of the prefix cache."""
+
+    limits: Limits
+    audit: Audit | None
+    cache_bytes: int
+
+
+def read_rules(requests: int, tokens: int, cache_mib: int, audit: str | Path | None) -> Rules:
+    """The rules as options of ``nexus serve`` give them.
+
+    Raises:
+        ValueError: a number below 0, or a file that cannot be written.
+    """
+    if cache_mib < 0:
+        raise ValueError(f"--cache-mib: {cache_mib} is below 0; give a number, or 0 for no cache")
+    return Rules(Limits(requests, tokens), Audit(audit) if audit else None, cache_mib * 2**20)
+
+
+def serve(
+    release: Release,
+    host: str,
+    port: int,
+    keys: list[str],
+    rules: Rules,
+    living: Callable[[], Living] | None = None,
+    memory: str | Path | None = None,
+) -> int:
     """Serve a release until SIGTERM (exit code 0) or Ctrl+C.
 
     Args:
         living: opens what decides about answers; all are sent if None.
+        memory: the journal of what is taught over HTTP; nothing can be if None.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
         OSError: the address cannot be listened on.
+        ValueError: ``memory`` is no journal.
     """
     desk = None if living is None else Desk(release, living)
-    server, sock = bind(make_app(Engine(release, desk=desk), host, keys), host, port)
+    journal = None if memory is None else JournalThread(memory)
+    engine = Engine(release, cache_bytes=rules.cache_bytes, desk=desk)
+    app = make_app(engine, host, keys, limits=rules.limits, audit=rules.audit, journal=journal)
+    server, sock = bind(app, host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
-    print(f"serving on http://{shown}:{sock.getsockname()[1]}/v1", file=sys.stderr, flush=True)
+    address = f"http://{shown}:{sock.getsockname()[1]}"
+    print(f"serving on {address}/v1\ndashboard on {address}/", file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, _leave)  # what the server hands the signal on to after draining
     with contextlib.closing(sock):
         server.run([sock])
@@ -73,6 +112,8 @@ def bind(app: Any, host: str, port: int) -> tuple[Any, Any]:
 
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: who takes nothing of an answer for so long is cut off
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1_000 * STALLED)
     try:
         made.bind((host, port))
     except OSError as error:

@@ -2,27 +2,15 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
-from fastapi.testclient import TestClient
 
 from nexus.serving import app as app_module
-from nexus.serving.app import make_app
-from nexus.serving.engine import Engine
-from tests.serving.small import alone, release_of
+from tests.serving.small import alone, release_of, served
 
 KEY, OTHER_KEY = "k" * 32, "o" * 32
 CHAT = {"model": "nexus", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 10}
 TEXT = {"model": "nexus", "prompt": "Hello", "max_tokens": 10}
-
-
-@contextmanager
-def served(release=None, keys=(), **options):
-    engine = Engine(release or release_of(), **options)
-    with TestClient(make_app(engine, keys=keys), base_url="http://127.0.0.1:8000") as client:
-        client.engine = engine
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +108,14 @@ def test_the_next_turn_reads_only_what_is_new(client):
 @pytest.mark.parametrize(
     ("path", "change", "param", "code"),
     [
-        ("chat/completions", {"n": 2}, "n", "unsupported_parameter"),
-        ("chat/completions", {"logprobs": True}, "logprobs", "unsupported_parameter"),
-        ("chat/completions", {"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
-        ("chat/completions", {"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
+        ("chat/completions", {"n": 9}, "n", "invalid_value"),
+        ("chat/completions", {"logprobs": 1}, "logprobs", "invalid_value"),
+        ("chat/completions", {"top_logprobs": 1}, "top_logprobs", "invalid_value"),
+        ("chat/completions", {"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ("chat/completions", {"tools": [{"type": "function"}]}, "tools[0].function", "invalid_value"),
+        ("chat/completions", {"tool_choice": "required"}, "tool_choice", "invalid_value"),
+        ("chat/completions", {"response_format": {"type": "yaml"}}, "response_format", "invalid_value"),
+        ("chat/completions", {"user": 5}, "user", "invalid_value"),
         ("chat/completions", {"frequency_penalty": 0.5}, "frequency_penalty", "unsupported_parameter"),
         ("chat/completions", {"reasoning_effort": "low"}, "reasoning_effort", "unsupported_parameter"),
         ("chat/completions", {"temprature": 0.5}, "temprature", "unsupported_parameter"),
@@ -138,7 +130,7 @@ def test_the_next_turn_reads_only_what_is_new(client):
         ("chat/completions", {"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
         ("chat/completions", {"messages": []}, "messages", "invalid_value"),
         ("chat/completions", {"messages": ["hi"]}, "messages[0]", "invalid_value"),
-        ("chat/completions", {"messages": [{"role": "tool", "content": ""}]}, "messages[0].role", "invalid_value"),
+        ("chat/completions", {"messages": [{"role": "robot", "content": ""}]}, "messages[0].role", "invalid_value"),
         ("chat/completions", {"messages": [{"role": "user"}]}, "messages[0].content", "invalid_value"),
         (
             "chat/completions",
@@ -174,6 +166,7 @@ def test_null_and_values_that_change_nothing_are_accepted(client):
         (b"[]", "application/json", 400),
         (b"[" * 100_000, "application/json", 400),
         (b'{"temperature": NaN}', "application/json", 400),
+        (b'{"prompt": "\\ud800"}', "application/json", 400),
         (b"\xff", "application/json", 400),
         (json.dumps(CHAT).encode(), "text/plain", 415),
         (b"x" * 2_000, "application/json", 413),

@@ -6,7 +6,8 @@ import torch
 from nexus.inference.batching import count_rows
 from nexus.inference.sampling import Sampling
 from nexus.serving import batch as batch_module
-from tests.serving.small import Answers, alone, release_of
+from nexus.serving.structured import Grammar, json_rule
+from tests.serving.small import Answers, alone, free_release, release_of
 
 PLANS = pytest.mark.parametrize(
     "changes",
@@ -63,14 +64,15 @@ def test_a_second_turn_equals_reading_everything_and_reads_only_what_is_new(chan
 
 
 @PLANS
-def test_branching_at_any_token_equals_reading_everything(changes):
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_branching_at_any_token_equals_reading_everything(changes, step):
     release = release_of(**changes)
     answers = Answers(release)
     (base,) = prompts_of((40,))
     answers.ask(base)
     answers.run()
     told = base + answers.rows[0].tokens
-    for cut in range(1, len(told) + 1, 7):
+    for cut in range(1, len(told) + 1, step):
         other = [*told[:cut], 9, 8, 7]
         for _ in range(2):  # the second time from the states that the first left
             number = answers.ask(other)
@@ -132,6 +134,40 @@ def test_a_seed_gives_the_same_answer_in_any_company():
     expected = [alone(release, prompt, sampling=rule if i % 2 else None) for i, prompt in enumerate(prompts)]
     assert answers.run() == expected
     assert expected[1] != alone(release, prompts[1]), "chance must change an answer for this test to say anything"
+
+
+def test_rows_of_all_kinds_equal_each_alone():
+    release = free_release()
+    grammar = Grammar(release, f"start: {json_rule({'type': 'array', 'items': {'type': 'integer'}})}", "schema")
+    chance = Sampling(temperature=1.2, seed=3)
+    kinds = [
+        {},
+        {"sampling": chance},
+        {"grammar": grammar, "sampling": chance},
+        {"logprobs": 3},
+        {"stop": ("e", "a")},
+        {"grammar": grammar, "logprobs": 1},
+    ]
+    prompts = prompts_of()
+
+    def told(answers, i):
+        scores = [scored for piece in answers.pieces[i] for scored in piece.scores]
+        return answers.rows[i].tokens, answers.text(i), answers.pieces[i][-1].finish, scores
+
+    together = Answers(release, rows=4)
+    for prompt, kind in zip(prompts, kinds, strict=True):
+        together.ask(prompt, 15, **kind)
+        together.batch.step()
+    together.run()
+    for i, (prompt, kind) in enumerate(zip(prompts, kinds, strict=True)):
+        single = Answers(release, cache_bytes=0)
+        single.ask(prompt, 15, **kind)
+        single.run()
+        *same, scores = told(together, i)
+        *expected, alone_scores = told(single, 0)
+        assert same == expected, kind
+        assert [s.token for s in scores] == [s.token for s in alone_scores]
+        assert [s.logprob for s in scores] == pytest.approx([s.logprob for s in alone_scores], abs=1e-9)
 
 
 def test_a_cancelled_request_leaves_and_the_others_do_not_notice():

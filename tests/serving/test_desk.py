@@ -142,3 +142,51 @@ def test_a_model_that_fails_is_reported_and_the_gate_stays(client, certified):
     assert client.post("/v1/chat/completions", json=asked).status_code == 500, "before anything was sent"
     handle.remove()
     assert client.post("/v1/chat/completions", json=asked).status_code == 200
+
+
+FORM = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+ADD = {"name": "add", "parameters": {"type": "object"}}
+
+
+def test_several_choices_are_the_same_decision(client):
+    one, three = chat(client, PROVED), chat(client, PROVED, n=3)
+    texts = [choice["message"]["content"] for choice in three["choices"]]
+    assert texts == [one["choices"][0]["message"]["content"]] * 3
+    assert three["nexus"]["channel"] == "proof"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"response_format": FORM},
+        {"tools": [{"type": "function", "function": ADD}], "tool_choice": "required"},
+    ],
+    ids=["schema", "function"],
+)
+def test_where_words_are_no_answer_they_are_sent_as_a_refusal(client, more):
+    body = chat(client, PROVED, **more)
+    message = body["choices"][0]["message"]
+    assert (message["content"], body["nexus"]["answered"]) == (None, False)
+    assert message["refusal"]
+    sent = chat(client, PROVED, stream=True, **more).text.split("\n\n")
+    deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in sent if event.startswith("data: {")]
+    assert "".join(delta.get("refusal", "") for delta in deltas) == message["refusal"]
+    assert not any(delta.get("content") for delta in deltas)
+
+
+def test_with_functions_to_choose_from_words_are_an_answer(client):
+    body = chat(client, PROVED, tools=[{"type": "function", "function": ADD}])
+    assert (body["nexus"]["channel"], body["nexus"]["answered"]) == ("proof", True)
+    assert body["choices"][0]["message"]["content"]
+
+
+def test_responses_pass_the_gate_too(client):
+    def respond(**more):
+        return client.post("/v1/responses", json={"model": "nexus", "input": PROVED, **more}).json()
+
+    answer = respond()
+    assert (answer["nexus"]["channel"], answer["status"]) == ("proof", "completed")
+    assert answer["output"][0]["content"][0]["text"] == chat(client, PROVED)["choices"][0]["message"]["content"]
+    refused = respond(text={"format": {"type": "json_object"}})
+    assert refused["nexus"]["answered"] is False
+    assert refused["output"][0]["content"][0]["type"] == "refusal"

@@ -9,6 +9,7 @@ import time
 
 import httpx
 import openai
+import pydantic
 import pytest
 
 from nexus.cli import main
@@ -53,7 +54,7 @@ def test_the_official_client_is_served_until_the_server_is_told_to_stop(server):
         assert parts[-1].usage.completion_tokens == 12
         assert client.completions.create(model="tiny", prompt="Hello", max_tokens=3).usage.completion_tokens == 3
         with pytest.raises(openai.BadRequestError) as caught:
-            client.chat.completions.create(**asked, n=3)
+            client.chat.completions.create(**asked, n=99)
         assert caught.value.param == "n"
 
         long = client.chat.completions.create(**{**asked, "max_tokens": 300}, stream=True)
@@ -63,6 +64,55 @@ def test_the_official_client_is_served_until_the_server_is_told_to_stop(server):
         assert reasons[-1] == "length", "an answer under way is finished"
     assert process.wait(30) == 0
     assert KEY not in "".join(process.lines)
+
+
+class City(pydantic.BaseModel):
+    """What is asked for."""
+
+    name: str
+    people: int
+
+
+def test_the_official_client_is_served_by_every_endpoint(server):
+    _, url = server
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=60) as client:
+        assert client.models.retrieve("tiny").id == "tiny"
+        vectors = client.embeddings.create(model="tiny", input=["one", "two"]).data  # the client asks for base64
+        assert [len(vector.embedding) for vector in vectors] == [tiny_model().config.d_model] * 2
+        check_chats(client)
+        check_responses(client)
+
+
+def check_chats(client):
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "A city?"}]}
+    some = client.chat.completions.create(
+        **chat, max_tokens=5, n=2, temperature=1, seed=1, logprobs=True, top_logprobs=2
+    )
+    assert [len(choice.logprobs.content) for choice in some.choices] == [5, 5]
+    parsed = client.chat.completions.parse(**chat, max_tokens=120, response_format=City).choices[0].message.parsed
+    assert isinstance(parsed, City)
+    tool = openai.pydantic_function_tool(City, name="look_up")
+    called = client.chat.completions.create(**chat, max_tokens=200, tools=[tool], tool_choice="required").choices[0]
+    assert called.finish_reason == "tool_calls"
+    for call in called.message.tool_calls:
+        City.model_validate_json(call.function.arguments)
+    with client.chat.completions.stream(**chat, max_tokens=120, response_format=City) as stream:
+        assert isinstance(stream.get_final_completion().choices[0].message.parsed, City)
+
+
+def check_responses(client):
+    first = client.responses.create(model="tiny", input="Hello", max_output_tokens=8)
+    assert (first.status, first.usage.output_tokens) == ("incomplete", 8)
+    assert client.responses.retrieve(first.id).output_text == first.output_text != ""
+    more = {"model": "tiny", "input": "More", "max_output_tokens": 8, "previous_response_id": first.id}
+    with client.responses.stream(**more) as stream:
+        events = list(stream)
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(deltas) == events[-1].response.output_text != ""
+    assert isinstance(client.responses.parse(model="tiny", input="?", text_format=City).output_parsed, City)
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError, match="previous_response_id"):
+        client.responses.create(**more)
 
 
 def test_a_client_that_goes_away_stops_its_answer(server):

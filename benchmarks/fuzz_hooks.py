@@ -1,0 +1,60 @@
+"""What the OpenAPI document cannot say, for Schemathesis: run by benchmarks/fuzz_server.py.
+
+Answers are kept short, so that more is tried; a schema inside a request is replaced by one that means something; a
+function that is to be called is one of those that were given. Wrong values stay wrong: only right ones are changed.
+"""
+
+from importlib import import_module
+
+schemathesis = import_module("schemathesis")  # of an environment of its own
+
+LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+MOST, SHORT, WITH_TOOLS = 4_096, 12, 400
+GOOD = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+@schemathesis.hook
+def map_body(context, body):
+    if not isinstance(body, dict):
+        return body
+    if type(body.get("version")) is int and body["version"] > 0:
+        body["version"] = 0  # there is no later one
+    if isinstance(body.get("tools"), list):
+        _tools(body)
+    for form in (body.get("response_format"), body.get("text")):
+        _schema(form)
+    most = WITH_TOOLS if body.get("tools") else SHORT
+    if "format" in str(body.get("text")) or body.get("response_format"):
+        most = max(most, 40)
+    for field in LENGTHS:
+        if type(body.get(field)) is int and 1 <= body[field] <= MOST:
+            body[field] = most
+    own = {"/v1/responses": "max_output_tokens", "/v1/embeddings": None}.get(context.operation.path, "max_tokens")
+    if own and all(body.get(field) is None for field in LENGTHS):
+        body[own] = most
+    return body
+
+
+def _tools(body):
+    """One function, so that no name comes twice, with good parameters; the choice is that one."""
+    body["tools"] = body["tools"][:1]
+    for tool in body["tools"]:
+        inside = tool.get("function", tool) if isinstance(tool, dict) else None
+        if isinstance(inside, dict) and isinstance(inside.get("parameters"), dict):
+            inside["parameters"] = GOOD
+    choice, first = body.get("tool_choice"), body["tools"][0] if body["tools"] else None
+    if isinstance(choice, dict) and isinstance(first, dict):
+        name = first.get("function", first).get("name") if isinstance(first.get("function", first), dict) else None
+        inside = choice.get("function", choice)
+        if isinstance(inside, dict) and isinstance(inside.get("name"), str) and isinstance(name, str):
+            inside["name"] = name
+
+
+def _schema(form):
+    """Schemas, wherever they are, become one that can be followed."""
+    if isinstance(form, dict):
+        for key, value in form.items():
+            if key == "schema" and isinstance(value, dict):
+                form[key] = GOOD
+            else:
+                _schema(value)
