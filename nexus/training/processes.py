@@ -27,6 +27,18 @@ class Processes:
         """Whether we are the one that writes files and speaks."""
         return self.rank == 0
 
+    def replica(self, size: int) -> Processes:
+        """Our place among copies of the model that ``size`` neighbours each hold together.
+
+        Raises:
+            ValueError: the processes are no multiple of that.
+        """
+        if self.world % size:
+            raise ValueError(
+                f"tensor = {size}: {self.world} processes are no multiple of that; start another number with torchrun"
+            )
+        return Processes(self.rank // size, self.world // size)
+
     def mean(self, value: Tensor) -> Tensor:
         """The mean of everybody's value."""
         if self.world == 1:
