@@ -102,7 +102,12 @@ def faults(module: nn.Module, world: int) -> list[str]:
     found = []
     for name, part in module.named_modules():
         if type(part) in LAYERS:
-            for unit, count in LAYERS[type(part)](part).units.items():
+            layer = LAYERS[type(part)](part)
+            if strange := [p for p, _ in part.named_parameters() if p not in layer.cuts and p not in layer.once]:
+                found.append(
+                    f"{name or 'module'}: {strange[0]} is not known to be cut; merge LoRA first, or set tensor = 1"
+                )
+            for unit, count in layer.units.items():
                 if count % world:
                     cure = f"make it a multiple of {world}, or share layers among fewer"
                     found.append(f"{name or 'module'}: {unit} = {count} is not shared evenly by {world}; {cure}")
