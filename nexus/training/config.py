@@ -15,6 +15,7 @@ from nexus.training.schedules import SCHEDULES
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Parallel = Literal["none", "ddp", "fsdp", "tensor"]
+BY_NUMBER = ("sgd", "adamw", "lion")  # optimisers that treat each number by itself, so that shares can be stepped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +96,15 @@ class TrainingConfig(BaseConfig):
         if (self.parallel == "tensor") != (self.tensor > 1):
             cure = "set parallel = 'tensor' and tensor = 2 or more, or neither"
             found.append(fault("tensor", self.tensor, f"does not go with parallel = {self.parallel!r}", cure))
-        if self.parallel == "tensor" and self.compile:
-            found.append(
-                fault("compile", True, "cannot trace layers on shares", "switch it off with parallel='tensor'")
-            )
+        if self.parallel != "tensor":
+            return found
+        if self.compile:
+            found.append(fault("compile", True, "cannot trace layers on shares", "leave it out with parallel='tensor'"))
+        if self.ema_decay is not None:
+            found.append(fault("ema_decay", self.ema_decay, "is not kept of shares", "leave it out"))
+        if self.optimizer in OPTIMIZERS and self.optimizer not in BY_NUMBER:
+            cure = f"with parallel='tensor' use one of {', '.join(BY_NUMBER)}"
+            found.append(fault("optimizer", self.optimizer, "looks at whole matrices", cure))
         return found
 
     @property

@@ -12,15 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -35,7 +29,6 @@ from nexus.training.processes import current
 from nexus.training.tensor_parallel import orders, tensor_parallel
 
 AXES = ("pipeline", "data", "tensor")  # the innermost exchanges most, so it gets neighbouring processes
-_FULL = StateDictOptions(full_state_dict=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +143,7 @@ class ModelParallel(nn.Module):
         count = self._sum((labels[:, 1:] != IGNORED).sum().double(), "data")
         total = self.pipeline.run(ids, labels, count / self.replicas)  # FSDP2 takes the replicas' mean
         if self.shared_ends is not None and (weight := self._shared_weight()) is not None:
-            dist.all_reduce(_own(weight.grad), group=self.shared_ends)
+            _add_up(weight, self.shared_ends)
         return self._sum(self._sum(total, "pipeline"), "data") / count
 
     def _sum(self, value: Tensor, axis: str) -> Tensor:
@@ -193,8 +186,7 @@ class ModelParallel(nn.Module):
 
     def load_whole_state(self, optimizer: Optimizer, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Undo `whole_state`; every process must be given all."""
-        ours = self.stage.state_dict().keys()
-        load_whole_state(self.stage, optimizer, {name: weights[name] for name in ours}, state)
+        load_whole_state(self.stage, optimizer, weights, state)
 
 
 def _mesh(model: nn.Module, config: ModelParallelConfig, replicas: int) -> DeviceMesh:
@@ -235,40 +227,75 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     fully_shard(model, mesh=mesh)
 
 
-def _own(tensor: Tensor | None) -> Tensor:
-    assert tensor is not None
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+def _add_up(weight: Tensor, group: dist.ProcessGroup) -> None:
+    """The sum of a weight's gradients over the processes of a group, which hold the same share of it."""
+    gradient = weight.grad
+    assert gradient is not None
+    if isinstance(gradient, DTensor) and isinstance(weight, DTensor):  # that of an embedding comes whole
+        gradient = gradient.redistribute(placements=weight.placements)
+    dist.all_reduce(gradient.to_local() if isinstance(gradient, DTensor) else gradient, group=group)
+    weight.grad = gradient
 
 
 def whole_state(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and optimiser state without DTensors, fused matrices in their own order, in every process."""
-    weights: Any = get_model_state_dict(model, options=_FULL)
-    state = get_optimizer_state_dict(model, optimizer, options=_FULL)
-    for name, (axis, order) in orders(model).items():
-        back = order.argsort()
-        if name in weights:
-            weights[name] = weights[name].index_select(axis, back)
-            _reorder(state["state"].get(name, {}), axis, back)
-    return weights, state
+    placed = orders(model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    weights = {name: _whole(value, placed.get(name)) for name, value in model.state_dict().items()}
+    state = {
+        names[parameter]: {key: _whole(value, placed.get(names[parameter])) for key, value in values.items()}
+        for parameter, values in optimizer.state.items()
+    }
+    groups = [{**group, "params": [names[p] for p in group["params"]]} for group in optimizer.param_groups]
+    return weights, {"state": state, "param_groups": groups}
 
 
 def load_whole_state(
     model: nn.Module, optimizer: Optimizer, weights: Mapping[str, Tensor], state: Mapping[str, Any]
 ) -> None:
     """Undo `whole_state`; every process must be given all of it."""
-    weights = dict(weights)
-    names = {name for name, _ in model.named_parameters()}
-    moments = {name: dict(values) for name, values in state["state"].items() if name in names}
-    for name, (axis, order) in orders(model).items():
-        if name in weights:
-            weights[name] = weights[name].index_select(axis, order)
-            _reorder(moments.get(name, {}), axis, order)
-    set_model_state_dict(model, weights, options=_FULL)
-    groups = [{**group, "params": [n for n in group["params"] if n in names]} for group in state["param_groups"]]
-    set_optimizer_state_dict(model, optimizer, {"state": moments, "param_groups": groups}, options=_FULL)
+    placed = orders(model)
+    for name, value in model.state_dict().items():
+        _take(value, weights[name], placed.get(name))
+    for name, parameter in model.named_parameters():
+        held = {}
+        for key, value in state["state"].get(name, {}).items():
+            held[key] = value.clone() if isinstance(value, Tensor) else value
+            if _is_spread(value):
+                held[key] = _take(torch.zeros_like(parameter.detach(), dtype=value.dtype), value, placed.get(name))
+        optimizer.state[parameter] = held
+    for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        group.update({key: value for key, value in saved.items() if key != "params"})
 
 
-def _reorder(values: dict[str, Any], axis: int, order: Tensor) -> None:
-    for key, value in values.items():
-        if isinstance(value, Tensor) and value.dim() > axis and value.shape[axis] == len(order):
-            values[key] = value.index_select(axis, order)
+def _is_spread(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0  # a step count is no share of anything
+
+
+def _whole(value: Any, placed: tuple[int, Tensor] | None) -> Any:
+    """A state of a parameter (or itself) as one process would have it."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach()
+    value = value.full_tensor() if isinstance(value, DTensor) else value
+    if placed is None or not _is_spread(value):
+        return value
+    axis, order = placed
+    return value.index_select(axis, order.argsort().to(value.device))
+
+
+@torch.no_grad()
+def _take(share: Tensor, whole: Tensor, placed: tuple[int, Tensor] | None) -> Tensor:
+    """Fill a tensor that is perhaps a share with its part of the whole; the innermost axis was cut first."""
+    if placed is not None:
+        whole = whole.index_select(placed[0], placed[1].to(whole.device))
+    if not isinstance(share, DTensor):
+        return share.copy_(whole)
+    for dim in reversed(range(share.device_mesh.ndim)):
+        placement: Any = share.placements[dim]
+        if placement.is_shard() or hasattr(placement, "split_factor"):
+            size, rank = share.device_mesh.size(dim), share.device_mesh.get_local_rank(dim)
+            parts = whole.chunk(size, placement.dim)
+            whole = parts[rank] if rank < len(parts) else whole.narrow(placement.dim, 0, 0)
+    share.to_local().copy_(whole)
+    return share

@@ -79,5 +79,6 @@ def joined(backend: str | None = None) -> Iterator[Processes]:
     dist.init_process_group(backend)
     try:
         yield current()
+        dist.barrier()  # one that leaves while another still talks brings gloo's threads down
     finally:
         dist.destroy_process_group()

@@ -37,14 +37,17 @@ MUTATIONS = (
     Mutation("gradients divided by the pieces again", "scale_grads=False", "scale_grads=True", PIPELINE),
     Mutation("each stage sees the windows of the first blocks", "windows[int(name)], None)\n        return",
              "windows[int(name) - 1], None)\n        return", PIPELINE),
-    Mutation("tied ends learn apart", "            dist.all_reduce(_own(weight.grad), group=self.shared_ends)\n",
+    Mutation("tied ends learn apart", "            _add_up(weight, self.shared_ends)\n",
              "            pass\n"),
     Mutation("a stage is clipped by its own norm", 'self._sum(norm.double().square(), "pipeline").sqrt()', "norm.double()"),
     Mutation("tied weights are counted twice", "if p is not self.stage.lm_head.weight]", "]"),
     Mutation("replicas' tokens are not counted", 'self._sum((labels[:, 1:] != IGNORED).sum().double(), "data")',
              "(labels[:, 1:] != IGNORED).sum().double() * self.replicas"),
-    Mutation("saved in the processes' order", "back = order.argsort()", "back = torch.arange(len(order))"),
-    Mutation("moments are loaded as they were saved", "            _reorder(moments.get(name, {}), axis, order)\n", ""),
+    Mutation("saved in the processes' order", "index_select(axis, order.argsort().to(value.device))", "clone()"),
+    Mutation("moments are loaded as they were saved", "dtype=value.dtype), value, placed.get(name))",
+             "dtype=value.dtype), value, None)"),
+    Mutation("the replicas' cut comes before the neighbours'", "for dim in reversed(range(share.device_mesh.ndim)):",
+             "for dim in range(share.device_mesh.ndim):"),
 )  # fmt: skip
 
 
