@@ -128,13 +128,14 @@ def with_lightning(run: Run) -> None:
         trainer.fit(Module(), torch.utils.data.DataLoader(Batches(), batch_size=None))
 
 
-def compare(names: list[str], bodies: list[str], seed: int) -> dict[str, Any]:
-    """For each peer how many runs it got, and for each fault that it reported the bodies, with what was said."""
+def compare(chosen: list[str], names: list[str], bodies: list[str], seed: int) -> dict[str, Any]:
+    """For each chosen peer (or all) how many runs it got; for each fault that it reported, in which bodies and how."""
     peers: dict[str, Callable[[Run], None]] = {"bare loop": bare, "transformers": with_transformers}
     if importlib.util.find_spec("lightning") is not None:
         peers["lightning"] = with_lightning
     table: dict[str, Any] = {}
-    for peer, run in peers.items():
+    for peer in chosen or peers:
+        run = peers[peer]
         tried = [name for name in names if peer == "bare loop" or name not in OWN_LOOP]
         told: dict[str, dict[str, list[str]]] = {}
         for body in bodies:

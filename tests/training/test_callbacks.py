@@ -66,7 +66,7 @@ def test_json_lines_hold_each_row_once_and_no_nan(tmp_path):
 
 
 def test_the_terminal_shows_progress_and_evaluations(tmp_path):
-    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
     run(None, ConsoleLogger(console))
     said = console.file.getvalue()
     assert "step 3: held_out_loss" in said

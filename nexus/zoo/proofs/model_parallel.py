@@ -84,6 +84,10 @@ def example(seed: int = 0) -> Example:
 
 def prove(seed: int = 0) -> Iterator[Comparison]:
     """Each process beside the one that is alone."""
+    from torch.distributed import pipelining  # noqa: F401  # once, before the processes fork
+
+    import nexus.training.model_parallel  # noqa: F401
+
     parts = in_processes(lambda rank, world: _work(seed, rank), WORLD)
     for layout, (_, tied) in layouts().items():
         alone = _alone(seed, layout, tied)

@@ -1,5 +1,6 @@
 """Classes and thresholds, shapes, waits, journal and smoke test, page, terminal, logs, MCP and the command."""
 
+import asyncio
 import io
 import json
 import math
@@ -349,12 +350,13 @@ def test_an_assistant_gets_evidence_and_diagnosis(tmp_path):
 
 def test_the_official_client_lists_and_calls_every_tool(tmp_path):
     """`nexus doctor mcp` as an assistant starts it: a process of its own, spoken to by the protocol's own library."""
-    import anyio
     from mcp import ClientSession, StdioServerParameters
     from mcp.client.stdio import stdio_client
 
     (tmp_path / "train.log").write_text(log_of([3.0, 2.9, math.nan]))
-    (tmp_path / "loop.py").write_text("for batch in data:\n    loss = step(batch)\n    print(loss.item())\n")
+    (tmp_path / "loop.py").write_text(
+        "for batch in data:\n    loss = f(batch)\n    loss.backward()\n    print(loss.item())\n"
+    )
     root = Path(__file__).resolve().parents[3]
     command = ["-m", "nexus.cli", "doctor", "mcp", "--root", str(tmp_path)]
     server = StdioServerParameters(command=sys.executable, args=command, env={**os.environ, "PYTHONPATH": str(root)})
@@ -372,19 +374,19 @@ def test_the_official_client_lists_and_calls_every_tool(tmp_path):
             refused = await session.call_tool("run_evidence", {"path": "../elsewhere"})
         return told, listed, answers, refused
 
-    told, listed, answers, refused = anyio.run(talk)
-    assert told.serverInfo.name == "nexus-doctor"
+    told, listed, answers, refused = asyncio.run(talk())
+    assert told.server_info.name == "nexus-doctor"
     assert {tool.name for tool in listed} == set(mcp.TOOLS) == arguments.keys()
-    assert all(tool.description and tool.inputSchema["type"] == "object" for tool in listed)
-    assert not any(answer.isError for answer in answers.values())
+    assert all(tool.description and tool.input_schema["type"] == "object" for tool in listed)
+    assert not any(answer.is_error for answer in answers.values())
     said = {name: json.loads(answer.content[0].text) for name, answer in answers.items()}
     assert said["diagnose_run"][0]["kind"] == "nan death"
     assert said["run_evidence"]["steps_known"] == 3
     assert len(said["run_evidence"]["steps"]) == 2
-    assert said["find_device_syncs"][0]["line"] == 3
+    assert said["find_device_syncs"][0]["line"] == 4
     assert Path(said["draw_curves"]).read_text().startswith("<!doctype html>")
     assert len(said["decision_tree"]) == len(TREE)
-    assert refused.isError
+    assert refused.is_error
 
 
 def test_the_command(tmp_path, capsys):
