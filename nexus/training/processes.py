@@ -35,7 +35,8 @@ class Processes:
         """
         if self.world % size:
             raise ValueError(
-                f"tensor = {size}: {self.world} processes are no multiple of that; start another number with torchrun"
+                f"tensor = {size}: this run has {self.world} process{'es' if self.world > 1 else ''}, which is no multiple "
+                "of that; start another number with torchrun"
             )
         return Processes(self.rank // size, self.world // size)
 

@@ -136,7 +136,7 @@ def test_faults_of_a_first_try_are_told_line_by_line(folder, capsys, text, messa
     [
         (["--set", "data.held_out=0.001"], "none is left to evaluate"),
         (["--set", "model.vocab_size=50"], "gives ids up to"),
-        (["--set", "parallel=tensor", "--set", "tensor=2"], "no process group; start with torchrun"),
+        (["--set", "parallel=tensor", "--set", "tensor=2"], "this run has 1 process, which is no multiple of that"),
         (["--set", "model=3"], "unknown key 'model'"),
     ],
 )

@@ -162,7 +162,7 @@ def test_what_does_not_come_out_even_is_named_at_once():
     ]
     with pytest.raises(ValueError, match="a copy of the model takes 3 processes, and 4 are no multiple"):
         ModelParallelConfig(tensor=3).replicas(4)
-    with pytest.raises(ValueError, match="1 processes are no multiple"):
+    with pytest.raises(ValueError, match="this run has 1 process, which is no multiple"):
         Processes().replica(2)
 
 
