@@ -34,9 +34,9 @@ class Processes:
             ValueError: the processes are no multiple of that.
         """
         if self.world % size:
+            count = f"{self.world} process{'es' if self.world > 1 else ''}"
             raise ValueError(
-                f"tensor = {size}: this run has {self.world} process{'es' if self.world > 1 else ''}, which is no multiple "
-                "of that; start another number with torchrun"
+                f"tensor = {size}: this run has {count}, which is no multiple of that; start another number with torchrun"
             )
         return Processes(self.rank // size, self.world // size)
 
