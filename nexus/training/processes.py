@@ -36,7 +36,7 @@ class Processes:
         if self.world % size:
             count = f"{self.world} process{'es' if self.world > 1 else ''}"
             raise ValueError(
-                f"tensor = {size}: this run has {count}, which is no multiple of that; start another number with torchrun"
+                f"tensor = {size}: this run has {count}, which is no multiple of that; start others with torchrun"
             )
         return Processes(self.rank // size, self.world // size)
 
