@@ -36,6 +36,7 @@ from nexus.core.config import BaseConfig, ConfigError, fault, in_range, positive
 from nexus.core.hybrid_config import HybridConfig
 from nexus.core.state_space import HybridLM
 from nexus.training.audit.page import write_page
+from nexus.training.audit.record import read_record
 from nexus.training.callbacks import ConsoleLogger
 from nexus.training.config import TrainingConfig
 from nexus.training.control import RunControl
@@ -329,13 +330,15 @@ def _leave(trainer: Trainer, plan: Plan, folder: Path, rows: Sequence[tuple[str,
         print(f"model:   {folder / 'model'}")
     losses = [row["held_out_loss"] for row in trainer.history if "held_out_loss" in row]
     last = [("held-out loss", f"{min(losses):.4f} nats at best, {losses[-1]:.4f} at the end")] if losses else []
-    machine = [("machine", f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")]
+    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    machine = [("machine", f"{platform.machine()}, torch {torch.__version__}, {threads}")]
     table = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in [*rows, *last, *machine])
     settings = escape(json.dumps(plan.training.to_dict(), indent=1))
     more = (
         f"<section><table>{table}</table><details><summary>settings</summary><pre>{settings}</pre></details></section>"
     )
-    page = write_page(trainer.auditor.record, folder / "report.html", f"Training in {folder.name}", more)
+    record = read_record(folder)  # of the whole run, also of what it did before it was taken up again
+    page = write_page(record, folder / "report.html", f"Training in {folder.name}", more)
     print(f"report:  {page}")
     for finding in trainer.auditor.findings():
         print(f"\n{finding}")

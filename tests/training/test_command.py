@@ -59,6 +59,7 @@ def test_it_trains_reports_and_goes_on(folder, capsys):
     assert cli.main(["doctor", "run", "run"]) == 0
     assert cli.main(["train", "train.toml", "--out", "run", "--set", "steps=10"]) == 0
     assert "going on from step 8" in (run / "logs" / "train.log").read_text()
+    assert "10 steps, 4 readings" in (run / "report.html").read_text()  # of the whole run
 
 
 def test_an_adapter_is_learnt(folder, capsys):

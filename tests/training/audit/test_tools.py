@@ -319,6 +319,18 @@ def test_the_tree_asks_every_rule_once_and_can_be_drawn():
     assert drawing() in page.read_text(encoding="utf-8"), "draw it anew: print(nexus.training.audit.tree.drawing())"
 
 
+def test_what_a_run_did_anew_replaces_what_it_had_done():
+    record = Record()
+    for losses, first in (([5.0, 4.0, 3.0, 2.9], 1), ([3.1, 2.8], 3)):  # cut short after step 4, whose checkpoint was 2
+        steps = [float(first + i) for i in range(len(losses))]
+        record.add({"kind": "steps", "step": steps, "loss": losses})
+        record.add({"kind": "reading", "step": steps[-1], "loss": losses[-1]})
+        record.add({"kind": "held_out", "step": int(steps[-1]), "loss": losses[-1]})
+    assert record.losses == [5.0, 4.0, 3.1, 2.8]
+    assert [reading["loss"] for reading in record.readings] == [2.8]
+    assert record.held_out == [(4, 2.8)]
+
+
 # ---- MCP and the command ---------------------------------------------------------------------------------------------
 
 
