@@ -1,6 +1,7 @@
 """Does the auditor name planted faults, and keep quiet about healthy runs; and what do other trainers say of the same?
 
-    python benchmarks/auditor_faults.py [--seed 101] [--bodies gru] [--faults "log of zero"] [--peers] [--out FILE]
+    python benchmarks/auditor_faults.py [--seed 101] [--bodies gru] [--faults "log of zero"] [--out FILE]
+    python benchmarks/auditor_faults.py --only-peers lightning [--bodies gru]
 
 Prints a line a run and a table, and writes benchmarks/results/auditor_faults.json. Targets: first diagnosis right in
 95 % of the faulty runs, a finding in at most 2 % of the healthy ones. With ``--peers`` the same faults go through a
@@ -70,25 +71,26 @@ def main() -> None:
     parser.add_argument("--bodies", nargs="*", default=list(BODIES))
     parser.add_argument("--faults", nargs="+", default=list(FAULTS))
     parser.add_argument("--healthy", type=int, default=HEALTHY)
-    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--peers", action="store_true", help="the peers as well, as far as they are installed")
+    parser.add_argument("--only-peers", nargs="+", metavar="PEER", default=[], help="these peers, without the auditor")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    bad, good = (
-        faults(options.bodies, options.faults, options.seed),
-        quiet(options.healthy, options.bodies, options.seed),
-    )
+    bad, good = [], []
+    if not options.only_peers:
+        bad = faults(options.bodies, options.faults, options.seed)
+        good = quiet(options.healthy, options.bodies, options.seed)
     right, alarms = sum(row["right"] for row in bad), sum(bool(row["found"]) for row in good)
     result: dict[str, Any] = {"seed": options.seed, "faulty": bad, "healthy": good}
     if bad:
         print(f"first diagnosis right: {right} of {len(bad)} ({right / len(bad):.1%}; target 95 %)")
     if good:
         print(f"false alarms: {alarms} of {len(good)} ({alarms / len(good):.1%}; target at most 2 %)")
-    if options.peers:
+    if options.peers or options.only_peers:
         from planted_peers import compare
 
-        result["peers"] = compare(options.faults, options.seed)
+        result["peers"] = compare(options.only_peers, options.faults, options.bodies, options.seed)
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What a bare loop, transformers' Trainer and Lightning say of the planted faults.
+"""What a bare loop, transformers' Trainer and Lightning say of the planted faults, in all three architectures.
 
 A peer "reports" a fault if it raises, or warns or logs a warning that its healthy run does not. The numbers that it
 logs (a loss that is NaN, a norm of 0) are for the person to read and don't count, for any of them.
@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from planted_runs import FAULTS, Run, faulty, train
+from planted_runs import FAULTS, Language, Run, faulty, train
 from torch import Tensor, nn
 
-BODY = "gru"
 OWN_LOOP = {
     "zero_grad missing",
     "model.eval() left on",
@@ -129,32 +128,33 @@ def with_lightning(run: Run) -> None:
         trainer.fit(Module(), torch.utils.data.DataLoader(Batches(), batch_size=None))
 
 
-def compare(names: list[str], seed: int) -> dict[str, Any]:
-    """For each peer the faults that it reported, with what it said."""
+def compare(chosen: list[str], names: list[str], bodies: list[str], seed: int) -> dict[str, Any]:
+    """For each chosen peer (or all) how many runs it got; for each fault that it reported, in which bodies and how."""
     peers: dict[str, Callable[[Run], None]] = {"bare loop": bare, "transformers": with_transformers}
     if importlib.util.find_spec("lightning") is not None:
         peers["lightning"] = with_lightning
     table: dict[str, Any] = {}
-    for peer, run in peers.items():
-        usual = heard(lambda run=run: run(_healthy(seed)))
-        told = {}
-        for name in names:
-            if peer != "bare loop" and name in OWN_LOOP:
-                continue
-            said = heard(lambda run=run, name=name: run(faulty(name, BODY, seed))) - usual
-            if said:
-                told[name] = sorted(said)
+    for peer in chosen or peers:
+        run = peers[peer]
         tried = [name for name in names if peer == "bare loop" or name not in OWN_LOOP]
-        print(f"{peer}: reported {len(told)} of {len(tried)} faults: {', '.join(told) or 'none'}", flush=True)
-        table[peer] = {"tried": len(tried), "reported": told}
+        told: dict[str, dict[str, list[str]]] = {}
+        for body in bodies:
+            usual = heard(lambda run=run, body=body: run(_healthy(body, seed)))
+            for name in tried:
+                said = heard(lambda run=run, name=name, body=body: run(faulty(name, body, seed))) - usual
+                if said:
+                    told.setdefault(name, {})[body] = sorted(said)
+        runs, count = len(tried) * len(bodies), sum(len(found) for found in told.values())
+        print(f"{peer}: reported {count} of {runs} faulty runs", flush=True)
+        for name, found in told.items():
+            print(f"  {name:30} {', '.join(found)}: {next(iter(found.values()))[0][:110]}", flush=True)
+        table[peer] = {"runs": runs, "reported": count, "told": told}
     return table
 
 
-def _healthy(seed: int) -> Run:
-    from planted_runs import Language
-
+def _healthy(body: str, seed: int) -> Run:
     torch.manual_seed(seed)
-    return Run(Language(BODY), seed)
+    return Run(Language(body), seed)
 
 
 assert set(FAULTS) > OWN_LOOP

@@ -1,14 +1,17 @@
-"""Steps a second of the Trainer beside a loop written by hand and transformers' Trainer.
+"""Steps a second of the Trainer beside a loop written by hand, transformers' Trainer and Lightning.
 
     python benchmarks/trainer.py [--steps 60] [--rounds 3]
 
-All three take turns within one process; the clock is the process's own CPU time on one thread. All clip, step AdamW and
-follow a cosine; the Trainer's auditor is on at its default interval. Target: at least 0.97 of the hand-written loop.
+All take turns within one process; the clock is the process's own CPU time on one thread. All clip, step AdamW and
+follow a cosine; the Trainer's auditor is on at its default interval. Lightning takes part where it is installed.
+Target: at least 0.97 of the hand-written loop.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import json
 import math
 import statistics
@@ -106,6 +109,44 @@ def transformers_trainer(steps: int) -> float:
     return time.process_time() - Clock.started
 
 
+def lightning_trainer(steps: int) -> float:
+    """Lightning's Trainer with the same model, batches, loss, optimiser and schedule."""
+    lightning = importlib.import_module("lightning")
+    started = 0.0
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model()
+
+        def training_step(self, ids: Tensor, index: int) -> Tensor:
+            loss = next_token_loss(self.net, ids).mean()
+            self.log("loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(
+                self.net.parameters(), lr=RATE, betas=(0.9, 0.95), fused=True, weight_decay=0.0
+            )
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    class Clock(lightning.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            nonlocal started
+            if trainer.global_step == 1:
+                started = time.process_time()
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = lightning.Trainer(
+            max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=folder, gradient_clip_val=1.0, log_every_n_steps=10,
+            callbacks=[Clock()],
+        )  # fmt: skip
+        trainer.fit(Module(), torch.utils.data.DataLoader(batches(steps), batch_size=None))
+    return time.process_time() - started
+
+
 def main() -> None:
     """Print a table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -120,6 +161,8 @@ def main() -> None:
         "Trainer, auditor off": lambda steps: ours(steps, audit_every=0),
         "transformers": transformers_trainer,
     }
+    if importlib.util.find_spec("lightning") is not None:
+        runs["lightning"] = lightning_trainer
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds):
         for name, run in runs.items():

@@ -428,7 +428,9 @@ def _pairs(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """The message in one line; where a configuration has several faults, each on its own."""
+    faults = getattr(error, "faults", [])
+    return str(error) if len(faults) > 1 else " ".join(str(error).split())
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ PROVED_NAMES = set(
         "Multi-Head Attention; Flash Attention; Linear Attention; Sparse Attention; Mamba; Mamba-2; S4; S4D; S5; "
         "Jamba; Bamba; Griffin; Absolute; Relative; RoPE; ALiBi; MoE; LayerNorm; RMSNorm; GroupNorm; GELU; SwiGLU; "
         "Mixed Precision; Gradient Accumulation; Optimizers; Schedules; Checkpointing; GPS; Base GNN; Message Passing; "
-        "GraphSAGE; GATv2; Exphormer; BPE"
+        "GraphSAGE; GATv2; Exphormer; BPE; Distributed"
     )
 )
 

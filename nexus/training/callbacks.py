@@ -133,7 +133,7 @@ class ConsoleLogger(Callback):
 
 
 class TensorBoardLogger(Callback):
-    """Scalars for TensorBoard.
+    """Scalars for TensorBoard; a run that is taken up again writes over what it does anew.
 
     Raises:
         ImportError: the package tensorboard is not installed.
@@ -144,7 +144,11 @@ class TensorBoardLogger(Callback):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ImportError("TensorBoardLogger needs tensorboard; pip install 'nexus-ai[tensorboard]'") from error
-        self._writer = SummaryWriter(str(folder))
+        self._make, self._folder = SummaryWriter, str(folder)
+        self._writer: Any = None
+
+    def on_start(self, trainer: Trainer) -> None:
+        self._writer = self._make(self._folder, purge_step=trainer.step + 1)
 
     def on_step(self, trainer: Trainer, row: Row) -> None:
         for key, value in row.items():
@@ -155,7 +159,8 @@ class TensorBoardLogger(Callback):
         self.on_step(trainer, row)
 
     def on_end(self, trainer: Trainer) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class EarlyStopping(Callback):

@@ -24,7 +24,7 @@ import platform
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from nexus.core.config import BaseConfig, ConfigError, fault, in_range, positive
 from nexus.core.hybrid_config import HybridConfig
 from nexus.core.state_space import HybridLM
 from nexus.training.audit.page import write_page
+from nexus.training.audit.record import read_record
 from nexus.training.callbacks import ConsoleLogger
 from nexus.training.config import TrainingConfig
 from nexus.training.control import RunControl
@@ -106,9 +107,10 @@ def read_plan(path: Path | str, settings: Sequence[str] = ()) -> Plan:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: is no TOML: {error}; mend that line") from None
+    faults = _no_tables(content)
     for setting in settings:
         _set(content, setting)
-    faults = unknown_keys(content, SECTIONS)
+    faults += unknown_keys(content, SECTIONS)
     faults += [
         fault(name, None, "is missing", f"add a section [{name}]") for name in ("model", "data") if name not in content
     ]
@@ -122,9 +124,22 @@ def read_plan(path: Path | str, settings: Sequence[str] = ()) -> Plan:
         _model_config(content.get("model", {}), BYTES)
     except ConfigError as error:
         faults += [f"[model] {line}" for line in error.faults]
+    if made.get("data") and made.get("training") and made["training"].evaluate_every and not made["data"].held_out:
+        cure = "hold some texts out, or set training.evaluate_every = 0"
+        faults.append("[data] " + fault("held_out", 0.0, "leaves nothing to evaluate", cure))
     if faults:
         raise ConfigError(str(path), faults)
     return Plan(content["model"], made["data"], made["training"], made["lora"])
+
+
+def _no_tables(content: dict[str, Any]) -> list[str]:
+    """Faults of sections that are plain values; they are emptied, so that the others can be judged."""
+    plain = {name: content[name] for name in SECTIONS if not isinstance(content.get(name, {}), dict)}
+    content |= {name: {} for name in plain}
+    return [
+        fault(name, value, "is no section", f"write a line [{name}], and its keys below it")
+        for name, value in plain.items()
+    ]
 
 
 def _set(content: dict[str, Any], setting: str) -> None:
@@ -138,7 +153,9 @@ def _set(content: dict[str, Any], setting: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a word without quotes
-    content.setdefault(section, {})[name] = value
+    if not isinstance(content.setdefault(section, {}), dict):
+        raise ValueError(f"--set: {section!r} is no section; use one of {', '.join(SECTIONS)}")
+    content[section][name] = value
 
 
 def _model_config(section: Mapping[str, Any], vocabulary: int) -> HybridConfig | None:
@@ -153,12 +170,14 @@ def _model_config(section: Mapping[str, Any], vocabulary: int) -> HybridConfig |
             cure = "give a folder with config.json and safetensors, and no other key"
             raise ConfigError("model", [fault("transformers", section["transformers"], "can't be used", cure)])
         return None
-    fields = {key: value for key, value in section.items() if key != "recipe"}
+    given = {key: value for key, value in section.items() if key != "recipe"}
     recipe = section.get("recipe")
     if recipe is not None and recipe not in RECIPES:
-        raise ConfigError("model", [fault("recipe", recipe, "is not a choice", f"give one of {', '.join(RECIPES)}")])
+        known = [f.name for f in fields(HybridConfig)]
+        wrong = fault("recipe", recipe, "is not a choice", f"give one of {', '.join(RECIPES)}")
+        raise ConfigError("model", [wrong, *unknown_keys(given, known)])
     sizes = RECIPES[recipe]().to_dict() if recipe is not None else {}
-    return HybridConfig.from_dict({**sizes, "vocab_size": vocabulary, **fields})
+    return HybridConfig.from_dict({**sizes, "vocab_size": vocabulary, **given})
 
 
 def build(plan: Plan) -> tuple[nn.Module, Tensor, Tensor]:
@@ -174,8 +193,24 @@ def build(plan: Plan) -> tuple[nn.Module, Tensor, Tensor]:
     model = _transformers_model(str(plan.model["transformers"])) if config is None else HybridLM(config)
     if plan.lora is not None:
         apply_lora(model, plan.lora.targets, plan.lora.rank, plan.lora.alpha, plan.lora.dropout)
+    _refuse_large_ids(model, blocks)
     kept = round(len(blocks) * plan.data.held_out)
+    if plan.training.evaluate_every and not kept:
+        raise ValueError(
+            f"data.held_out = {plan.data.held_out}: of {len(blocks)} blocks none is left to evaluate; hold more out, "
+            "add texts, or set training.evaluate_every = 0"
+        )
     return model, blocks[kept:], blocks[:kept]
+
+
+def _refuse_large_ids(model: nn.Module, blocks: Tensor) -> None:
+    """An id that the embedding doesn't have would end in an index error in the middle of a step."""
+    known = next((m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)), None)
+    if known is not None and int(blocks.max()) >= known:
+        raise ValueError(
+            f"data.tokenizer: gives ids up to {int(blocks.max())}, the model knows {known}; take the model's own "
+            "tokenizer, or leave model.vocab_size out"
+        )
 
 
 def read_blocks(data: DataConfig, length: int, seed: int) -> tuple[Tensor, int]:
@@ -295,13 +330,15 @@ def _leave(trainer: Trainer, plan: Plan, folder: Path, rows: Sequence[tuple[str,
         print(f"model:   {folder / 'model'}")
     losses = [row["held_out_loss"] for row in trainer.history if "held_out_loss" in row]
     last = [("held-out loss", f"{min(losses):.4f} nats at best, {losses[-1]:.4f} at the end")] if losses else []
-    machine = [("machine", f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads")]
+    threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    machine = [("machine", f"{platform.machine()}, torch {torch.__version__}, {threads}")]
     table = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in [*rows, *last, *machine])
     settings = escape(json.dumps(plan.training.to_dict(), indent=1))
     more = (
         f"<section><table>{table}</table><details><summary>settings</summary><pre>{settings}</pre></details></section>"
     )
-    page = write_page(trainer.auditor.record, folder / "report.html", f"Training in {folder.name}", more)
+    record = read_record(folder)  # of the whole run, also of what it did before it was taken up again
+    page = write_page(record, folder / "report.html", f"Training in {folder.name}", more)
     print(f"report:  {page}")
     for finding in trainer.auditor.findings():
         print(f"\n{finding}")

@@ -14,7 +14,8 @@ from nexus.training.optimizers import OPTIMIZERS
 from nexus.training.schedules import SCHEDULES
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Parallel = Literal["none", "ddp", "fsdp"]
+Parallel = Literal["none", "ddp", "fsdp", "tensor"]
+BY_NUMBER = ("sgd", "adamw", "lion")  # optimisers that treat each number by itself, so that shares can be stepped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class TrainingConfig(BaseConfig):
         keep_last: checkpoints kept, beside the best one.
         patience: stop after so many evaluations without a better one; None never does.
         audit_every: steps between two looks of the auditor; 0 switches it off.
-        parallel: how the processes of ``torchrun`` share the work.
+        parallel: how the processes of ``torchrun`` share the work ("tensor": neighbours share each layer).
+        tensor: so many share a layer, for ``parallel="tensor"``; processes beyond that are replicas under FSDP2.
         seed: of the data's order, and of the generators at the start.
     """
 
@@ -66,12 +68,13 @@ class TrainingConfig(BaseConfig):
     patience: int | None = None
     audit_every: int = 50
     parallel: Parallel = "none"
+    tensor: int = 1
     seed: int = 0
 
     def faults(self) -> list[str]:
         found = [
             *positive(self, "learning_rate", "steps", "batch_size", "gradient_accumulation_steps", "max_seq_length"),
-            *positive(self, "max_grad_norm", "keep_last", "patience", "log_every"),
+            *positive(self, "max_grad_norm", "keep_last", "patience", "log_every", "tensor"),
             *choice(self, "optimizer", tuple(OPTIMIZERS)),
             *choice(self, "schedule", tuple(SCHEDULES)),
             *in_range(self, "weight_decay", 0.0),
@@ -86,6 +89,22 @@ class TrainingConfig(BaseConfig):
             found.append(fault("fp16", True, f"contradicts dtype = {self.dtype!r}", "set one of the two"))
         if self.patience is not None and not self.evaluate_every:
             found.append(fault("patience", self.patience, "needs evaluations", "set evaluate_every"))
+        return [*found, *self._parallel_faults()]
+
+    def _parallel_faults(self) -> list[str]:
+        found = []
+        if (self.parallel == "tensor") != (self.tensor > 1):
+            cure = "set parallel = 'tensor' and tensor = 2 or more, or neither"
+            found.append(fault("tensor", self.tensor, f"does not go with parallel = {self.parallel!r}", cure))
+        if self.parallel != "tensor":
+            return found
+        if self.compile:
+            found.append(fault("compile", True, "cannot trace layers on shares", "leave it out with parallel='tensor'"))
+        if self.ema_decay is not None:
+            found.append(fault("ema_decay", self.ema_decay, "is not kept of shares", "leave it out"))
+        if self.optimizer in OPTIMIZERS and self.optimizer not in BY_NUMBER:
+            cure = f"with parallel='tensor' use one of {', '.join(BY_NUMBER)}"
+            found.append(fault("optimizer", self.optimizer, "looks at whole matrices", cure))
         return found
 
     @property

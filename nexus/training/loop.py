@@ -78,6 +78,7 @@ class Trainer:
         self.model, self.loss, self.evaluate = model, loss, evaluate
         self.folder = None if folder is None else Path(folder)
         self.control, self.processes = control or RunControl(), current()
+        self.share = self.processes.replica(c.tensor)  # whose batches are ours
         self.device = next(model.parameters()).device
         if c.gradient_checkpointing:
             activation_checkpointing.enable(model)
@@ -91,7 +92,7 @@ class Trainer:
         agree = self.processes.mean if self.processes.world > 1 else None
         self.accumulation = GradientAccumulation(c.gradient_accumulation_steps, agree, self.precision.scale)
         self.numbers = NanGuard(max_roll_backs=0)
-        self.stream = Stream(_batches(data, c, self.processes.rank, self.processes.world), self._prepared)
+        self.stream = Stream(_batches(data, c, self.share.rank, self.share.world), self._prepared)
         self.store = None if self.folder is None else CheckpointStore(self.folder / "checkpoints", c.keep_last)
         self.auditor = auditor or Auditor(model, self.optimizer, every=c.audit_every, folder=self._own_folder())
         self.callbacks = self._listeners(callbacks)
@@ -109,6 +110,10 @@ class Trainer:
             from nexus.training.fsdp import FullyShardedDataParallel
 
             return FullyShardedDataParallel(model)
+        if self.config.parallel == "tensor":
+            from nexus.training.model_parallel import shared
+
+            return shared(model, self.config.tensor)
         return model
 
     def _own_folder(self) -> Path | None:
@@ -185,7 +190,7 @@ class Trainer:
                     loss = Loss.of(self.loss(self.runner, batch))
                 self.accumulation.backward(loss)
             seen.tokens += float(loss.count if loss.expected is None else loss.expected)
-        self._tokens += seen.tokens * self.processes.world
+        self._tokens += seen.tokens * self.share.world
 
     def _clip(self) -> Tensor:
         limit = self.config.max_grad_norm
@@ -293,6 +298,10 @@ class Trainer:
             from nexus.training.fsdp import whole_state
 
             return whole_state(self.model, self.optimizer)
+        if self.config.parallel == "tensor":
+            from nexus.training import model_parallel
+
+            return model_parallel.whole_state(self.model, self.optimizer)
         return self.model.state_dict(), self.optimizer.state_dict()
 
     def _restore(self, saved: Checkpoint) -> None:
@@ -301,6 +310,10 @@ class Trainer:
             from nexus.training.fsdp import load_whole_state
 
             load_whole_state(self.model, self.optimizer, saved.model, state["optimizer"])
+        elif self.config.parallel == "tensor":
+            from nexus.training import model_parallel
+
+            model_parallel.load_whole_state(self.model, self.optimizer, saved.model, state["optimizer"])
         else:
             self.model.load_state_dict(saved.model)
             self.optimizer.load_state_dict(state["optimizer"])

@@ -27,6 +27,19 @@ class Processes:
         """Whether we are the one that writes files and speaks."""
         return self.rank == 0
 
+    def replica(self, size: int) -> Processes:
+        """Our place among copies of the model that ``size`` neighbours each hold together.
+
+        Raises:
+            ValueError: the processes are no multiple of that.
+        """
+        if self.world % size:
+            count = f"{self.world} process{'es' if self.world > 1 else ''}"
+            raise ValueError(
+                f"tensor = {size}: this run has {count}, which is no multiple of that; start others with torchrun"
+            )
+        return Processes(self.rank // size, self.world // size)
+
     def mean(self, value: Tensor) -> Tensor:
         """The mean of everybody's value."""
         if self.world == 1:
@@ -67,5 +80,6 @@ def joined(backend: str | None = None) -> Iterator[Processes]:
     dist.init_process_group(backend)
     try:
         yield current()
+        dist.barrier()  # one that leaves while another still talks brings gloo's threads down
     finally:
         dist.destroy_process_group()

@@ -59,6 +59,7 @@ def test_it_trains_reports_and_goes_on(folder, capsys):
     assert cli.main(["doctor", "run", "run"]) == 0
     assert cli.main(["train", "train.toml", "--out", "run", "--set", "steps=10"]) == 0
     assert "going on from step 8" in (run / "logs" / "train.log").read_text()
+    assert "10 steps, 4 readings" in (run / "report.html").read_text()  # of the whole run
 
 
 def test_an_adapter_is_learnt(folder, capsys):
@@ -92,3 +93,54 @@ def test_a_fault_is_one_line_and_exit_code_2(folder, capsys, arguments, message)
     assert error.startswith("error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        (
+            'model = "tiny"\ntraining = 3\n[data]\nfiles = ["book.txt"]',
+            ["model = 'tiny' is no section", "training = 3 is no section"],
+        ),
+        (
+            '[model]\nrecipe = "tiny"\nn_heads = 3\nplan = "MAX"\n[data]\nfiles = "book.txt"\n'
+            '[training]\nlearning_rate = "fast"\nschedule = "cosin"\npatience = 2',
+            [
+                "n_heads", "plan = 'MAX'", "files = 'book.txt' is a str", "learning_rate = 'fast' is a str",
+                "(did you mean 'cosine'?)", "patience = 2 needs evaluations",
+            ],
+        ),
+        (
+            '[model]\nrecipe = "tiny"\n[data]\nfiles = ["book.txt"]\nheld_out = 0.0\n'
+            "[training]\nevaluate_every = 5\n[lora]\nrank = 0\n",
+            ["held_out = 0.0 leaves nothing to evaluate", "rank = 0 is not positive"],
+        ),
+        (
+            '[model]\nrecipe = "large"\nn_layer = 3\n[data]\nfile = ["book.txt"]\n',
+            [
+                "recipe = 'large' is not a choice", "did you mean 'n_layers'", "did you mean 'files'",
+                "files = None is missing",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_faults_of_a_first_try_are_told_line_by_line(folder, capsys, text, messages):
+    (folder / "train.toml").write_text(text)
+    assert cli.main(["train", "train.toml"]) == 2
+    error = capsys.readouterr().err
+    assert all(message in error for message in messages), error
+    assert error.count("\n  - ") == error.count("\n") - 1 >= len(messages)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--set", "data.held_out=0.001"], "none is left to evaluate"),
+        (["--set", "model.vocab_size=50"], "gives ids up to"),
+        (["--set", "parallel=tensor", "--set", "tensor=2"], "this run has 1 process, which is no multiple of that"),
+        (["--set", "model=3"], "unknown key 'model'"),
+    ],
+)
+def test_what_only_the_texts_and_the_machine_can_tell(folder, capsys, more, message):
+    assert cli.main(["train", "train.toml", *more]) == 2
+    assert message in capsys.readouterr().err

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from nexus.training.accumulation import Loss
+from nexus.training.audit.record import read_record
 from nexus.training.config import TrainingConfig
 from nexus.training.data_parallel import DataParallel, distributed
 from nexus.training.fsdp import FullyShardedDataParallel, bytes_of_a_process
@@ -120,6 +121,13 @@ def test_two_processes_take_the_steps_of_one(tmp_path, kind):
         torch.testing.assert_close(two.model[name], one.model[name], rtol=1e-5, atol=1e-6)
     losses = [[row["loss"] for row in checkpoint.state["history"]] for checkpoint in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    looks = [read_record(tmp_path / name).readings for name in ("one", "two")]  # the auditor sees whole tensors
+    assert [look["step"] for look in looks[0]] == [look["step"] for look in looks[1]] == [1, 2, 4, 6]
+    for alone_look, look in zip(*looks, strict=True):
+        assert look["gradient"] == pytest.approx(alone_look["gradient"], rel=1e-4)
+        assert look["ratio"] == pytest.approx(alone_look["ratio"], rel=1e-3)
+        assert look["groups"].keys() == alone_look["groups"].keys()
+        assert look["silent_count"] == look["unheld_count"] == 0
     if kind == "fsdp":
         parameters = sum(p.numel() for p in alone.parameters())
         held = json.loads((tmp_path / "two" / "held.json").read_text())

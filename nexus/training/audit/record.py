@@ -66,17 +66,20 @@ class Record:
         return self.series("loss")
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take one row of the record file."""
+        """Take one row of the record file. What a run that was taken up again did anew replaces what it had done."""
         kind, rest = row.get("kind"), {k: _number(v) for k, v in row.items() if k != "kind"}
         if kind == "steps":
             columns = [name for name in rest if isinstance(rest[name], list)]
             rows = zip(*(rest[name] for name in columns), strict=True)
             known = (dict(zip(columns, map(_number, values), strict=True)) for values in rows)
-            self.steps += [{name: float(value) for name, value in one.items() if value is not None} for one in known]
+            new = [{name: float(value) for name, value in one.items() if value is not None} for one in known]
+            first = min((row["step"] for row in new if "step" in row), default=math.inf)
+            self.steps = [row for row in self.steps if row.get("step", 0) < first] + new
         elif kind == "reading":
-            self.readings.append(rest)
+            self.readings = [other for other in self.readings if other["step"] < rest["step"]] + [rest]
         elif kind == "held_out":
-            self.held_out.append((int(rest["step"]), float(rest["loss"])))
+            step = int(rest["step"])
+            self.held_out = [(s, loss) for s, loss in self.held_out if s < step] + [(step, float(rest["loss"]))]
         elif kind == "facts":
             self.facts |= rest
 

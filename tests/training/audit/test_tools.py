@@ -1,8 +1,10 @@
 """Classes and thresholds, shapes, waits, journal and smoke test, page, terminal, logs, MCP and the command."""
 
+import asyncio
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -317,6 +319,18 @@ def test_the_tree_asks_every_rule_once_and_can_be_drawn():
     assert drawing() in page.read_text(encoding="utf-8"), "draw it anew: print(nexus.training.audit.tree.drawing())"
 
 
+def test_what_a_run_did_anew_replaces_what_it_had_done():
+    record = Record()
+    for losses, first in (([5.0, 4.0, 3.0, 2.9], 1), ([3.1, 2.8], 3)):  # cut short after step 4, whose checkpoint was 2
+        steps = [float(first + i) for i in range(len(losses))]
+        record.add({"kind": "steps", "step": steps, "loss": losses})
+        record.add({"kind": "reading", "step": steps[-1], "loss": losses[-1]})
+        record.add({"kind": "held_out", "step": int(steps[-1]), "loss": losses[-1]})
+    assert record.losses == [5.0, 4.0, 3.1, 2.8]
+    assert [reading["loss"] for reading in record.readings] == [2.8]
+    assert record.held_out == [(4, 2.8)]
+
+
 # ---- MCP and the command ---------------------------------------------------------------------------------------------
 
 
@@ -344,6 +358,47 @@ def test_an_assistant_gets_evidence_and_diagnosis(tmp_path):
     assert replies[4]["result"]["isError"]
     assert replies[5]["error"]["code"] == -32601
     assert replies[7]["error"]["code"] == -32700
+
+
+def test_the_official_client_lists_and_calls_every_tool(tmp_path):
+    """`nexus doctor mcp` as an assistant starts it: a process of its own, spoken to by the protocol's own library."""
+    from mcp import ClientSession, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
+    (tmp_path / "train.log").write_text(log_of([3.0, 2.9, math.nan]))
+    (tmp_path / "loop.py").write_text(
+        "for batch in data:\n    loss = f(batch)\n    loss.backward()\n    print(loss.item())\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    command = ["-m", "nexus.cli", "doctor", "mcp", "--root", str(tmp_path)]
+    server = StdioServerParameters(command=sys.executable, args=command, env={**os.environ, "PYTHONPATH": str(root)})
+    path = {"path": "train.log"}
+    arguments = {
+        "diagnose_run": path, "run_evidence": path | {"last": 2}, "find_device_syncs": {"path": "loop.py"},
+        "draw_curves": path, "decision_tree": {},
+    }  # fmt: skip
+
+    async def talk():
+        async with stdio_client(server) as (reader, writer), ClientSession(reader, writer) as session:
+            told = await session.initialize()
+            listed = (await session.list_tools()).tools
+            answers = {tool.name: await session.call_tool(tool.name, arguments[tool.name]) for tool in listed}
+            refused = await session.call_tool("run_evidence", {"path": "../elsewhere"})
+        return told, listed, answers, refused
+
+    told, listed, answers, refused = asyncio.run(talk())
+    assert told.server_info.name == "nexus-doctor"
+    assert {tool.name for tool in listed} == set(mcp.TOOLS) == arguments.keys()
+    assert all(tool.description and tool.input_schema["type"] == "object" for tool in listed)
+    assert not any(answer.is_error for answer in answers.values())
+    said = {name: json.loads(answer.content[0].text) for name, answer in answers.items()}
+    assert said["diagnose_run"][0]["kind"] == "nan death"
+    assert said["run_evidence"]["steps_known"] == 3
+    assert len(said["run_evidence"]["steps"]) == 2
+    assert said["find_device_syncs"][0]["line"] == 4
+    assert Path(said["draw_curves"]).read_text().startswith("<!doctype html>")
+    assert len(said["decision_tree"]) == len(TREE)
+    assert refused.is_error
 
 
 def test_the_command(tmp_path, capsys):

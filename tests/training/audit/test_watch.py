@@ -13,6 +13,9 @@ from nexus.training.audit.probes import can_overfit_one_batch, learning_rate_ran
 from nexus.training.audit.record import Record, read_record
 from nexus.training.audit.replay import find_origin
 from nexus.training.audit.watch import Auditor
+from nexus.training.config import TrainingConfig
+from nexus.training.loop import Trainer
+from nexus.training.objectives import square_loss
 
 _FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "planted_runs.py"
 _SPEC = importlib.util.spec_from_file_location("planted_runs", _FILE)
@@ -105,6 +108,55 @@ def test_a_compiled_model_is_heard():
             optimizer.step()
             optimizer.zero_grad()
     assert auditor.record.readings[-1]["dead"] == {"1:relu": 1.0}
+
+
+def dead_from_the_start():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        net[0].bias.fill_(-50.0)
+    return net
+
+
+def pairs(count, rows):
+    draw = torch.Generator().manual_seed(1)
+    inputs, targets = torch.randn(count * rows, 4, generator=draw), torch.randn(count * rows, 2, generator=draw)
+    return list(zip(inputs.split(rows), targets.split(rows), strict=True))
+
+
+SETTINGS = TrainingConfig(steps=4, learning_rate=1e-2, audit_every=1, log_every=1, schedule="constant")
+
+
+def test_accumulated_batches_are_one_step_to_the_auditor():
+    whole = Trainer(dead_from_the_start(), pairs(4, 8), SETTINGS, loss=square_loss)
+    parts = Trainer(
+        dead_from_the_start(), pairs(8, 4), SETTINGS.replace(gradient_accumulation_steps=2), loss=square_loss
+    )
+    whole.run()
+    parts.run()
+    for one, other in zip(whole.auditor.record.readings, parts.auditor.record.readings, strict=True):
+        assert other["step"] == one["step"]
+        assert other["gradient"] == pytest.approx(one["gradient"], rel=1e-5)
+        assert other["ratio"] == pytest.approx(one["ratio"], rel=1e-4)
+        assert not other["stale"]  # the second batch adds to the first one's gradients, which is no slip
+        assert other["dead"] == one["dead"] == {"1:relu": 1.0}
+    kinds = [[finding.kind for finding in trainer.auditor.findings()] for trainer in (whole, parts)]
+    assert kinds[0] == kinds[1]
+    assert kinds[0][0] == "dead units"
+
+
+@pytest.mark.slow
+def test_a_model_that_is_really_compiled_is_heard_and_learns_the_same():
+    trainers = [
+        Trainer(dead_from_the_start(), pairs(4, 8), SETTINGS.replace(compile=on, audit_every=2), loss=square_loss)
+        for on in (False, True)
+    ]
+    losses = [[row["loss"] for row in trainer.run()] for trainer in trainers]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    readings = [trainer.auditor.record.readings for trainer in trainers]
+    assert [look["dead"] for look in readings[1]] == [look["dead"] for look in readings[0]]
+    assert readings[1][-1]["dead"] == {"1:relu": 1.0}
+    assert readings[1][-1]["gradient"] == pytest.approx(readings[0][-1]["gradient"], rel=1e-5)
 
 
 # ---- the origin of NaN -----------------------------------------------------------------------------------------------
