@@ -221,10 +221,13 @@ def _times(model: Language, ids: Tensor) -> dict[str, float]:
         state = model.init_state(1)
         step = model(ids, state=state)
         after = step["state"] if isinstance(step, dict) else step.state
-        return {
+        found = {
             f"forward, {ids.shape[1]} tokens": _timed(model, lambda: _logits(model, ids)),
             "one more token": _timed(model, lambda: model(ids[:, :1], state=after.fork())),
         }
+    with torch.enable_grad():
+        found["forward and backward"] = _timed(model, lambda: _logits(model, ids).square().mean().backward(), 2)
+    return found
 
 
 def _timed(model: Language, call: Callable[[], object], repeats: int = 5) -> float:

@@ -166,7 +166,7 @@ class EnergyModule(NexusModule):
             ``x + out(y)`` with y at rest, and how the descent went.
 
         Raises:
-            ValueError: ``x`` is not of the width or rank of the configuration.
+            ValueError: ``x`` is not of the width, rank or type of the configuration, or empty.
         """
         self._check(x)
         drive = self.recall(x)
@@ -234,8 +234,8 @@ class EnergyModule(NexusModule):
 
     def _check(self, x: Tensor) -> None:
         rank = 4 if self.config.coupling == "grid" else 3
-        if x.dim() != rank or x.shape[-1] != self.config.d_model:
+        if x.dim() != rank or x.shape[-1] != self.config.d_model or not x.numel() or not x.is_floating_point():
             raise ValueError(
-                f"x: Expected tensor with {rank} dimensions and width {self.config.d_model}, got {tuple(x.shape)}; "
-                "pass (batch, ..., d_model)"
+                f"x: Expected tensor with {rank} dimensions and width {self.config.d_model}, got {tuple(x.shape)} of "
+                f"{x.dtype}; pass floats (batch, ..., d_model), none of them 0 long"
             )

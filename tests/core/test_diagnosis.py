@@ -63,6 +63,7 @@ def test_the_command_tells_it_as_text_and_as_json(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["good"] is True
     assert told["parameters"]["language"] > 0
+    assert list(told["milliseconds"]) == ["forward, 8 tokens", "one more token", "forward and backward"]
     assert isinstance(load_model(HybridLM(HybridConfig.tiny()).save(tmp_path / "lm")), HybridLM)
 
 

@@ -119,3 +119,6 @@ def test_wrong_values_are_named_with_their_cure():
     assert len(caught.value.faults) == 3
     with pytest.raises(ValueError, match="Expected tensor with 3 dimensions"):
         build()[0](torch.zeros(2, 32).double())
+    for wrong in (torch.zeros(2, 0, 32).double(), torch.zeros(2, 3, 32, dtype=torch.long)):
+        with pytest.raises(ValueError, match="pass floats"):
+            build()[0](wrong)
