@@ -156,7 +156,7 @@ def energy_measure(thinker: Thinker, test: Batch, valid: Batch) -> dict:
 
 
 class Course(NamedTuple):
-    """After each step of each sample, (K, B): slope before it, sureness of the least sure cell, whether all are right."""
+    """After each step, of each sample (K, B): slope before, sureness of the least sure cell, whether all is right."""
 
     slope: Tensor
     sure: Tensor
