@@ -35,15 +35,16 @@ SURE = (0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.997, 1.0)
 
 
 class Task(NamedTuple):
-    """How to draw samples, how cells meet, and the steps in training, at most."""
+    """How to draw samples, numbers that describe a cell, how cells meet, and the steps in training, at most."""
 
     make: Callable[[int, torch.Generator], Batch]
+    features: int
     coupling: str
     budget: int
 
 
 class Batch(NamedTuple):
-    """Inputs (B, ..., 3), answers (B, ...) of 0 and 1, -1 where nothing is asked, and difficulty (B,)."""
+    """Inputs (B, ..., features), answers (B, ...) of 0 and 1, -1 where nothing is asked, and difficulty (B,)."""
 
     inputs: Tensor
     answers: Tensor
@@ -77,7 +78,7 @@ class Thinker(nn.Module):
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.budget = task.budget
-        self.enter = nn.Linear(3, WIDTH)
+        self.enter = nn.Linear(task.features, WIDTH)
         self.cell = EnergyModule(
             EnergyConfig(d_model=WIDTH, d_hidden=2 * WIDTH, coupling=task.coupling, max_iterations=task.budget)
         )
@@ -329,7 +330,8 @@ def corridor(count: int, generator: torch.Generator, length: int = 32) -> Batch:
 def addition(count: int, generator: torch.Generator, length: int = 32) -> Batch:
     """The sum of two binary numbers, lowest bits first. Difficulty: how far a carry may be passed on.
 
-    Where the bits are alike (a mark) the carry is their value whatever comes in; elsewhere it is passed on.
+    A column is described by its number of ones. Where the bits are alike (a mark) the carry is their value whatever
+    comes in; elsewhere it is passed on.
     """
     alike, far = marked(count, length, generator)
     one = torch.randint(2, (count, length), generator=generator)
@@ -337,7 +339,8 @@ def addition(count: int, generator: torch.Generator, length: int = 32) -> Batch:
     last = torch.arange(length) - far  # the place of the last mark, -1 for none
     carry = torch.where(last < 0, 0, one.gather(1, last.clamp(min=0)))
     total = (one + other + F.pad(carry[:, :-1], (1, 0))) % 2
-    inputs = torch.stack([one, other, (torch.arange(length) == 0).expand_as(one)], -1)
+    start = (torch.arange(length) == 0).expand_as(alike)
+    inputs = torch.stack([one + other == 0, one + other == 1, one + other == 2, start], -1)
     return Batch(inputs.float(), total, far.amax(1))
 
 
@@ -410,8 +413,8 @@ def _farthest(sources: Tensor, free: Tensor) -> Tensor:
 
 
 TASKS = {
-    "corridor": Task(corridor, "line", 40), "maze": Task(maze, "grid", 24), "addition": Task(addition, "line", 40),
-    "parity": Task(parity, "line", 40),
+    "corridor": Task(corridor, 3, "line", 40), "maze": Task(maze, 3, "grid", 24),
+    "addition": Task(addition, 4, "line", 40), "parity": Task(parity, 3, "line", 40),
 }  # fmt: skip
 
 
