@@ -30,7 +30,7 @@ from nexus.core.energy import EnergyConfig, EnergyInfo, EnergyModule
 RESULTS = Path(__file__).parent / "results" / "mind_energy.json"
 WIDTH = 24  # of the states
 TAUGHT = 8  # of the steps, the last ones carry gradients
-SETTLED = (0.5, 0.3, 0.2, 0.1, 0.03, 0.003, 0.0)  # thresholds to choose from; the last ones never stop
+SETTLED = (1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 0.003, 0.0)  # thresholds to choose from; the last ones never stop
 SURE = (0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.997, 1.0)
 
 
@@ -156,7 +156,7 @@ def energy_measure(thinker: Thinker, test: Batch, valid: Batch) -> dict:
 
 
 class Course(NamedTuple):
-    """After each step, of each sample (K, B): slope before, sureness of the least sure cell, whether all is right."""
+    """After each step, of each sample (K, B): the largest slope before, the least sureness, whether all is right."""
 
     slope: Tensor
     sure: Tensor
@@ -173,7 +173,7 @@ def course(thinker: Thinker, batch: Batch, count: int) -> Course:
         y = after
         answer = thinker.answer(x + thinker.cell.out(y))
         sure = answer.softmax(-1).amax(-1).flatten(1).amin(1)
-        found.append((slope.square().flatten(1).mean(1).sqrt(), sure, all_right(answer, batch)))
+        found.append((slope.square().mean(-1).sqrt().flatten(1).amax(1), sure, all_right(answer, batch)))
     return Course(*(torch.stack(each) for each in zip(*found, strict=True)))
 
 

@@ -1,8 +1,9 @@
 """Planning with a world model: a map of the places that were seen, walked in the mind before it is walked.
 
 The one idea: an agent's own observations, encoded and freed of doubles, are the places; where a move leads is what the
-world model imagines, taken to be the nearest place. Breadth-first search from the goal over these imagined moves gives
-the way. A move that turns out otherwise is corrected on the map, which is how a wrong expectation does not repeat.
+world model imagines, read as the nearest place. An imagined latent is a little off, so the next nearest places are
+readings of it too, each as much dearer as it is less likely. Breadth-first search from the goal gives the way. A move
+that turns out otherwise is corrected on the map, which is how a wrong expectation does not repeat.
 Sources: a memory of observations as a graph (Savinov et al. 2018, arXiv:1803.00653); imagined and real transitions in
 one table (Sutton 1991, Dyna).
 """
@@ -15,6 +16,8 @@ from torch import Tensor
 from nexus.core.world_model import WorldModel
 
 __all__ = ["LatentMap"]
+
+OFF = 0.25  # of the radius: how far from the truth imagined latents are taken to lie
 
 
 class LatentMap:
@@ -32,16 +35,21 @@ class LatentMap:
         moves: (A, d_action) the actions to choose from.
         radius: latents nearer than this are one place; half the median distance between neighbours in time if None,
             for which ``seen`` is (B, T, d_latent).
+        readings: how many places an imagined latent may be read as.
 
     Attributes:
-        places: (N, d_latent). leads: (N, A) the place that each move is believed to lead to.
+        places: (N, d_latent).
+        leads: (N, A, readings) the places that each move may lead to, the likeliest first.
+        costs: (N, A, readings) 1, the move itself, and how much less likely than the first (log) a reading is.
 
     Raises:
         ValueError: shapes that do not fit the world model, or nothing seen.
     """
 
     @torch.no_grad()
-    def __init__(self, world: WorldModel, seen: Tensor, moves: Tensor, radius: float | None = None) -> None:
+    def __init__(
+        self, world: WorldModel, seen: Tensor, moves: Tensor, radius: float | None = None, readings: int = 3
+    ) -> None:
         c = world.config
         if not seen.numel() or seen.shape[-1] != c.d_latent:
             raise ValueError(
@@ -49,36 +57,40 @@ class LatentMap:
             )
         if moves.dim() != 2 or not len(moves) or moves.shape[-1] != c.d_action:
             raise ValueError(f"moves: have shape {tuple(moves.shape)}; give actions (A, {c.d_action})")
-        self.places = _apart(seen.flatten(0, -2), _stride(seen) / 2 if radius is None else radius)
+        radius = _stride(seen) / 2 if radius is None else radius
+        self.places = _apart(seen.flatten(0, -2), radius)
         imagined = [world.predict(self.places, move.expand(len(self.places), -1)) for move in moves]
-        self.leads = torch.stack([self.locate(latents) for latents in imagined], dim=1)
+        far = torch.cdist(torch.stack(imagined, dim=1), self.places)  # (N, A, N)
+        near, self.leads = far.topk(min(readings, len(self.places)), dim=-1, largest=False)
+        off = near.square() - near[..., :1].square()
+        self.costs = 1 + off / (2 * (OFF * radius) ** 2 + torch.finfo(off.dtype).tiny)
 
     def locate(self, latents: Tensor) -> Tensor:
         """The nearest place (B,) of each of ``latents`` (B, d_latent)."""
         return torch.cdist(latents, self.places).argmin(1)
 
     def distances(self, goals: Tensor) -> Tensor:
-        """Moves from each place to each goal (G,), a number of a place; (G, N), infinite where no way is known."""
+        """Cost of the way from each place to each goal (G,), given by number; (G, N), infinite where none is known."""
         found = torch.full((len(goals), len(self.places)), float("inf"), device=goals.device)
         found[torch.arange(len(goals)), goals] = 0
         for _ in range(len(self.places)):
-            nearer = torch.minimum(found, 1 + found[:, self.leads].amin(-1))
+            nearer = torch.minimum(found, (self.costs + found[:, self.leads]).flatten(2).amin(-1))
             if torch.equal(nearer, found):
                 break
             found = nearer
         return found
 
     def move(self, states: Tensor, goals: Tensor) -> Tensor:
-        """The first move (B,) of a shortest known way from ``states`` to ``goals``, latents (B, d_latent) both.
+        """The first move (B,) of the cheapest known way from ``states`` to ``goals``, latents (B, d_latent) both.
 
-        A move that is believed to lead nowhere is never taken for a way; where no way is known, the move is one to the
-        place in latent space that is nearest to the goal.
+        Where no way is known, the move is one to the place that is nearest to the goal in latent space.
         """
         here, there = self.locate(states), self.locate(goals)
         distances = self.distances(there)
-        after = distances.gather(1, self.leads[here])  # (B, A)
+        rows = torch.arange(len(here), device=here.device)[:, None, None]
+        after = (self.costs[here] + distances[rows, self.leads[here]]).amin(-1)  # (B, A)
         lost = after.isinf().all(1)
-        straight = torch.cdist(self.places[there][:, None], self.places[self.leads[here]])[:, 0]
+        straight = torch.cdist(self.places[there][:, None], self.places[self.leads[here, :, 0]])[:, 0]
         return torch.where(lost, straight.argmin(1), after.argmin(1))
 
     def correct(self, before: Tensor, moves: Tensor, after: Tensor) -> Tensor:
@@ -88,8 +100,9 @@ class LatentMap:
             (B,) whether the map had it otherwise.
         """
         start, end = self.locate(before), self.locate(after)
-        wrong = self.leads[start, moves] != end
-        self.leads[start, moves] = end
+        wrong = self.leads[start, moves, 0] != end
+        self.leads[start, moves] = end[:, None]
+        self.costs[start, moves] = 1.0
         return wrong
 
 

@@ -45,7 +45,7 @@ def test_a_way_is_a_shortest_one_and_the_border_is_known():
     assert walk(places, [0.0, 0.0], [4.0, 3.0]) == 7
     assert places.distances(torch.tensor([0]))[0].tolist() == GRID.sum(1).tolist()
     corner = places.locate(torch.tensor([[4.0, 4.0]]))
-    assert places.leads[corner, 0] == corner  # there is no place beyond the border
+    assert places.leads[corner, 0, 0] == corner  # there is no place beyond the border
 
 
 def test_a_wall_that_was_not_foreseen_is_learnt_by_walking_into_it():
@@ -58,6 +58,26 @@ def test_a_wall_that_was_not_foreseen_is_learnt_by_walking_into_it():
     assert places.correct(torch.tensor([[0.0, 0.0]]), torch.tensor([0]), torch.tensor([[1.0, 0.0]])).tolist() == [False]
 
 
+def test_a_door_that_is_imagined_half_open_is_tried_where_there_is_no_other_way():
+    world = build()
+    believed = world.predict
+
+    def doubtful(state, action=None, level=0):
+        """Every move down from row 1 falls short, least so at (1, 4)."""
+        after = believed(state, action, level)
+        short = (state[:, 0] == 1) & (action[:, 0] == 1)
+        back = torch.where(state[:, 1] == 4, 0.55, 1.0)
+        return torch.where(short[:, None], after - back[:, None] * MOVES[0], after)
+
+    world.predict = doubtful
+    places = LatentMap(world, GRID, torch.eye(4), 0.5)
+    assert places.leads[places.locate(torch.tensor([[1.0, 4.0]])), 0].tolist()[0][:2] == [9, 14]  # itself, then beyond
+    walled = {(2.0, float(column)) for column in range(4)}
+    assert walk(places, [1.0, 0.0], [3.0, 0.0], walled) == 10
+    sure = LatentMap(world, GRID, torch.eye(4), 0.5, readings=1)
+    assert walk(sure, [1.0, 0.0], [3.0, 0.0], walled) is None
+
+
 def test_a_film_gives_its_places_once_each_and_the_radius_itself():
     film = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.1, 1.0], [0.0, 1.0]]])
     places = LatentMap(build(), film, torch.eye(4))
@@ -66,7 +86,7 @@ def test_a_film_gives_its_places_once_each_and_the_radius_itself():
 
 def test_where_no_way_is_known_the_nearest_place_is_gone_to():
     places = LatentMap(build(), GRID, torch.eye(4), 0.5)
-    places.leads[:] = torch.arange(25)[:, None]  # nothing is believed to move
+    places.leads[:] = torch.arange(25)[:, None, None]  # nothing is believed to move
     places.leads[12, 2] = 13
     assert places.move(GRID[12:13], GRID[14:15]).tolist() == [2]
 
