@@ -4,12 +4,11 @@
     python benchmarks/mind_energy.py --quick    1 seed, fewer steps
 
 Three tasks whose difficulty is how far news has to travel before an answer is known: a corridor with walls (which cells
-can be reached from its left end), a maze (which kind of exit can a cell reach), and parity of the bits since the last
-mark. In all of them short ways and long ones look alike from nearby, so there is no way around waiting. All learners
-share one cell, the energy's step; they differ in when they stop. Measured: accuracy (all cells of a sample right), mean
+can be reached from its left end), a maze (the same among trees of rooms), and parity of the bits since the last mark.
+In all of them short ways and long ones look alike from nearby, so there is no way around waiting. All learners share
+one cell, the energy's step; they differ in when they stop. Measured: accuracy (all cells of a sample right), mean
 steps, rank correlation of steps and difficulty, the fixed depth that is as accurate, and accuracy at four times the
-steps trained with.
-Writes results/mind_energy.json.
+steps trained with. Writes results/mind_energy.json.
 """
 
 from __future__ import annotations
@@ -363,22 +362,18 @@ def _joined(count: int, rooms: int, generator: torch.Generator) -> tuple[Tensor,
 
 
 def maze(count: int, generator: torch.Generator, rooms: int = 4) -> Batch:
-    """Rooms and passages, in trees with one exit each, of one of two kinds: which kind does a cell reach?
-
-    Difficulty: the longest way of a cell to its exit.
-    """
+    """Rooms and passages, in trees: which cells can be reached from the start? Difficulty: the longest way from it."""
     passages, side = _passages(rooms), 2 * rooms - 1
     opened, tree = _joined(count, rooms, generator)
-    lot = torch.rand(count, rooms**2, generator=generator)
-    exits = lot == torch.zeros_like(lot).scatter_reduce(1, tree, lot, "amax").gather(1, tree)
-    kind = torch.randint(2, (count, rooms**2), generator=generator).gather(1, tree)
+    start = torch.randint(rooms**2, (count, 1), generator=generator)
+    reached = (tree == tree.gather(1, start)).long()
     answers = torch.full((count, side, side), -1)
-    answers[:, ::2, ::2] = kind.view(count, rooms, rooms)
-    answers[:, passages[:, 2], passages[:, 3]] = torch.where(opened, kind[:, passages[:, 0]], -1)
-    sources = torch.zeros(count, side, side, dtype=torch.bool)
-    sources[:, ::2, ::2] = exits.view(count, rooms, rooms)
-    inputs = torch.stack([answers < 0, sources & (answers == 0), sources & (answers == 1)], -1).float()
-    return Batch(inputs, answers, _farthest(sources, answers >= 0))
+    answers[:, ::2, ::2] = reached.view(count, rooms, rooms)
+    answers[:, passages[:, 2], passages[:, 3]] = torch.where(opened, reached[:, passages[:, 0]], -1)
+    here = torch.zeros(count, side, side, dtype=torch.bool)
+    here[:, ::2, ::2] = (torch.arange(rooms**2) == start).view(count, rooms, rooms)
+    inputs = torch.stack([answers < 0, answers >= 0, here], -1).float()
+    return Batch(inputs, answers, _farthest(here, answers >= 0))
 
 
 def _farthest(sources: Tensor, free: Tensor) -> Tensor:
