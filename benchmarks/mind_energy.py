@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "mind_energy.json"
 WIDTH = 24  # of the states
 TAUGHT = 8  # of the steps, the last ones carry gradients
 SETTLED = (1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 0.003, 0.0)  # thresholds to choose from; the last ones never stop
-SURE = (0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.997, 1.0)
+SURE = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99, 0.997, 1.0)
 
 
 class Task(NamedTuple):
