@@ -4,10 +4,10 @@
     python benchmarks/mind_memory.py --quick    1 seed, 1k and 4k tokens back
 
 A text holds facts (a token for each pair of key and value) among filler, and ends in queries (a key, whose value is
-asked). Two models of the same size are trained on texts of 24 to 64 tokens: both attend to the last 8 tokens only, one
+asked). Two models of the same size are trained on texts of 24 to 512 tokens: both attend to the last 8 tokens only, one
 has a memory layer where the other has a second layer of attention. Recall is the share of right answers (guessing: 1 in
-8). Measured besides: milliseconds a token by length, and whether 10,000 updates leave a NaN at depth 1 to 4. Writes
-results/mind_memory.json.
+8); at each distance the questions go to a fork of the state. Measured besides: milliseconds a token by length, and
+whether 10,000 updates leave a NaN at depth 1 to 4. Writes results/mind_memory.json.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from nexus.core.state_space import HybridConfig, HybridLM
 
 RESULTS = Path(__file__).parent / "results" / "mind_memory.json"
 KEYS, VALUES, FILLERS = 8, 8, 16
-WINDOW, FIRST_LENGTH, TRAIN_LENGTH, RATE = 8, 24, 64, 3e-3
+WINDOW, RATE, STEPS = 8, 3e-3, 450
+LENGTHS = (24, 64, 512)  # of the texts at the beginning of training, after two thirds, and at its end
+TOKENS = 2_048  # in a batch
 FORGET, LEARN = -13.0, -2.0  # biases of the gates before training
 PIECE = 1_024  # tokens read at once
 PLANS = {"with memory": "AT", "without": "AA"}
@@ -48,11 +50,11 @@ def main() -> None:
     for seed in seeds:
         for name in PLANS:
             start = time.perf_counter()
-            model = train(name, seed, options.steps or 450)
+            model = train(name, seed, options.steps or STEPS)
             result["seconds"][f"{name}, seed {seed}"] = round(time.perf_counter() - start, 1)
             result["parameters"][name] = model.num_parameters()
             for facts, kind in ((1, "needle"), (4, "multi-query")):
-                found = {d: recall(model, d, facts, seed) for d in (TRAIN_LENGTH, *distances)}
+                found = recall(model, (64, *distances), facts, seed)
                 result["recall"].setdefault(f"{kind}, {name}", []).append(found)
                 print(f"{kind:12} {name:12} seed {seed}: {found}", flush=True)
             if seed == 0:
@@ -68,10 +70,10 @@ def texts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Texts (rows, length), the places (rows, facts) of the queries at their end, and the answers (rows, facts).
 
-    The facts lie in the first half, or with ``far`` within the first 64 tokens.
+    The facts lie in the first half, or with ``far`` within the first 32 tokens.
     """
     ids = VALUES + KEYS + KEYS * VALUES + torch.randint(FILLERS, (rows, length), generator=generator)
-    room = 64 if far else length // 2
+    room = 32 if far else length // 2
     keys = torch.rand(rows, KEYS, generator=generator).argsort(1)[:, :facts]
     values = torch.randint(VALUES, (rows, facts), generator=generator)
     places = torch.rand(rows, room, generator=generator).argsort(1)[:, :facts]
@@ -106,7 +108,7 @@ def answers(model: HybridLM, ids: Tensor, ends: Tensor) -> Tensor:
 
 
 def train(name: str, seed: int, steps: int) -> HybridLM:
-    """Learn to answer queries of 1 to 4 facts; texts grow from ``FIRST_LENGTH`` to ``TRAIN_LENGTH`` tokens."""
+    """Learn to answer queries of 1 to 4 facts; texts grow as ``LENGTHS`` says, batches keep their number of tokens."""
     torch.manual_seed(seed)
     model, generator = build(name), torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
@@ -114,8 +116,8 @@ def train(name: str, seed: int, steps: int) -> HybridLM:
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / 50) * (1 - 0.9 * step / steps)
         facts = int(torch.randint(1, 5, (), generator=generator))
-        length = FIRST_LENGTH + max(0, int((TRAIN_LENGTH - FIRST_LENGTH) * (1.5 * step / steps - 0.5)))
-        ids, ends, right = texts(32, length, facts, generator)
+        length = length_at(step / steps)
+        ids, ends, right = texts(max(TOKENS // length, 4) if length > 64 else 32, length, facts, generator)
         loss = F.cross_entropy(answers(model, ids, ends).flatten(0, 1), right.flatten())
         optimiser.zero_grad()
         loss.backward()
@@ -126,16 +128,28 @@ def train(name: str, seed: int, steps: int) -> HybridLM:
     return model.eval()
 
 
+def length_at(done: float) -> int:
+    """Length of the texts when a share of training is done: a third short, a third growing, a third growing faster."""
+    first, middle, last = LENGTHS
+    if done < 2 / 3:
+        return first + max(0, int((middle - first) * (3 * done - 1)))
+    return int(middle * (last / middle) ** (3 * done - 2))
+
+
 @torch.no_grad()
-def recall(model: HybridLM, distance: int, facts: int, seed: int, rows: int = 16) -> float:
-    """Share of queries answered right, the facts at the beginning of texts of this length, read in pieces."""
+def recall(model: HybridLM, distances: tuple[int, ...], facts: int, seed: int, rows: int = 32) -> dict[int, float]:
+    """Share of queries answered right by distance: one text, read in pieces, whose state is forked to be asked."""
     generator = torch.Generator().manual_seed(1_000 + seed)
-    ids, _, right = texts(rows, distance, facts, generator, far=distance > TRAIN_LENGTH)
-    state = model.init_state(rows)
-    for piece in ids.split(PIECE, dim=1):
-        hidden, state = model.backbone(model.embed(piece), state)
-    said = model.lm_head(hidden[:, -facts:])[..., :VALUES].argmax(-1)  # queries are the last tokens
-    return round(float((said == right).float().mean()), 4)
+    ids, _, right = texts(rows, max(distances), facts, generator, far=True)
+    queries, state, read, found = ids[:, -facts:], model.init_state(rows), 0, {}
+    for distance in sorted(distances):
+        for piece in ids[:, read : distance - facts].split(PIECE, dim=1):
+            _, state = model.backbone(model.embed(piece), state)
+        read = distance - facts
+        hidden, _ = model.backbone(model.embed(queries), state.fork())
+        said = model.lm_head(hidden)[..., :VALUES].argmax(-1)
+        found[distance] = round(float((said == right).float().mean()), 4)
+    return found
 
 
 @torch.no_grad()

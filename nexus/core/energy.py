@@ -31,8 +31,9 @@ class EnergyConfig(BaseConfig):
     """Sizes and stopping rule of an :class:`EnergyModule`.
 
     ``coupling`` says what settles together: "token" each position alone, which keeps the order of time, "line" and
-    "grid" neighbours within ``reach`` on a line or in a plane. A unit stops once its gradient (root mean square) is
-    below ``convergence_threshold``, once its answer is surer than ``confidence_threshold``, or at ``max_iterations``.
+    "grid" neighbours within ``reach`` on a line or in a plane. A unit stops once its gradient (root mean square over
+    channels, at the place that is least at rest) is below ``convergence_threshold``, once its answer is surer than
+    ``confidence_threshold``, or at ``max_iterations``.
     ``gradient``: "unrolled" goes back through every step, "implicit" through the rest point alone, in constant memory.
     """
 
@@ -166,7 +167,7 @@ class EnergyModule(NexusModule):
             ``x + out(y)`` with y at rest, and how the descent went.
 
         Raises:
-            ValueError: ``x`` is not of the width or rank of the configuration.
+            ValueError: ``x`` is not of the width, rank or type of the configuration, or empty.
         """
         self._check(x)
         drive = self.recall(x)
@@ -201,7 +202,8 @@ class EnergyModule(NexusModule):
 
     def _done(self, x: Tensor, y: Tensor, slope: Tensor, confidence: Confidence | None) -> Tensor:
         square = slope.square().mean(-1)
-        square = square if self.config.coupling == "token" else square.flatten(1).mean(1)
+        if self.config.coupling != "token":  # news that still travels is at one place: a mean would lose it among many
+            square = square.flatten(1).amax(1)
         done = square.sqrt() < self.convergence_threshold
         if confidence is None:
             return done
@@ -234,8 +236,8 @@ class EnergyModule(NexusModule):
 
     def _check(self, x: Tensor) -> None:
         rank = 4 if self.config.coupling == "grid" else 3
-        if x.dim() != rank or x.shape[-1] != self.config.d_model:
+        if x.dim() != rank or x.shape[-1] != self.config.d_model or not x.numel() or not x.is_floating_point():
             raise ValueError(
-                f"x: Expected tensor with {rank} dimensions and width {self.config.d_model}, got {tuple(x.shape)}; "
-                "pass (batch, ..., d_model)"
+                f"x: Expected tensor with {rank} dimensions and width {self.config.d_model}, got {tuple(x.shape)} of "
+                f"{x.dtype}; pass floats (batch, ..., d_model), none of them 0 long"
             )

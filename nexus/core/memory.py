@@ -252,6 +252,9 @@ class TitansMemory(NexusModule):
 
         Returns:
             Output (B, T, d_model), zero at padding, and the new state. The state passed in is left as it was.
+
+        Raises:
+            ValueError: ``x`` is of the wrong rank, width or type, or there is nothing to read.
         """
         y, _, after = self._read(x, self.init_state(len(x)) if state is None else state, mask, state is None)
         return y, None if state is None else after
@@ -263,6 +266,12 @@ class TitansMemory(NexusModule):
     def _read(
         self, x: Tensor, state: MemoryState, mask: Tensor | None, fresh: bool
     ) -> tuple[Tensor, Tensor, MemoryState]:
+        width = self.config.d_model
+        if x.dim() != 3 or x.shape[-1] != width or not x.shape[1] or not x.is_floating_point():
+            raise ValueError(
+                f"x: Expected floats (batch, length, {width}) with something to read, got {tuple(x.shape)} of "
+                f"{x.dtype}; for one row pass x[None]"
+            )
         if mask is not None and not bool(mask.all()):
             return self._read_rows(x, state, mask)
         phase = 0 if fresh else self._phase(state, x.shape[1])

@@ -117,6 +117,7 @@ class WorldModel(NexusModule):
     def __init__(self, config: WorldModelConfig, observe: nn.Module | None = None) -> None:
         super().__init__(config)
         c = self.config
+        self._width = c.d_input if observe is None else None  # another eye may see what it likes
         self.prediction_horizon = c.prediction_horizon
         self.encoder = Encoder(c, observe)
         self.target = copy.deepcopy(self.encoder).requires_grad_(False)
@@ -155,9 +156,11 @@ class WorldModel(NexusModule):
             The latents after each stride (B, K, d_latent).
 
         Raises:
-            ValueError: no number of steps, or actions that do not fit the configuration.
+            ValueError: no number of steps, or a state or actions that do not fit the configuration.
         """
         self._check_actions(actions)
+        if state.dim() != 2 or state.shape[-1] != self.config.d_latent:
+            raise ValueError(f"state: has shape {tuple(state.shape)}; give latents (B, {self.config.d_latent})")
         count = steps if actions is None else actions.shape[1]
         if count < 1:
             raise ValueError(f"steps={steps}: nothing to imagine; give actions (B, K, d_action), or steps above 0")
@@ -229,6 +232,11 @@ class WorldModel(NexusModule):
     def _check(self, x: Tensor) -> None:
         if x.dim() < 3 or 0 in x.shape[:2]:
             raise ValueError(f"x: Expected (batch, time, ...) with something in it, got {tuple(x.shape)}")
+        if self._width and (x.shape[-1] != self._width or not x.is_floating_point()):
+            raise ValueError(
+                f"x: Expected floats (batch, time, {self._width}), got {tuple(x.shape)} of {x.dtype}; set d_input "
+                "to the width of an observation, or pass a module of your own as observe"
+            )
 
     def _check_actions(self, actions: Tensor | None) -> None:
         width = 0 if actions is None else actions.shape[-1]

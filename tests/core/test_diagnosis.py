@@ -46,6 +46,14 @@ def test_a_look_into_the_future_is_found():
     assert not _checks(model)["causality"].good
 
 
+def test_a_part_of_the_mind_that_looks_into_the_future_is_named():
+    model = NEXUSCore(NEXUSConfig.tiny())
+    model.world_model.encoder.observe.register_forward_hook(lambda _, __, y: y + y.mean(1, keepdim=True))
+    check = _checks(model)["causality"]
+    assert not check.good
+    assert "moves latents before it by" in check.found or "moves expected before it by" in check.found
+
+
 def test_numbers_that_are_none_are_found():
     model = HybridLM(HybridConfig.tiny())
     with torch.no_grad():
@@ -63,6 +71,7 @@ def test_the_command_tells_it_as_text_and_as_json(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["good"] is True
     assert told["parameters"]["language"] > 0
+    assert list(told["milliseconds"]) == ["forward, 8 tokens", "one more token", "forward and backward"]
     assert isinstance(load_model(HybridLM(HybridConfig.tiny()).save(tmp_path / "lm")), HybridLM)
 
 

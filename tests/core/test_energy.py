@@ -69,6 +69,17 @@ def test_harder_units_take_longer_and_each_stops_by_itself():
         assert torch.equal(module(x[row : row + 1])[1].per_unit[0], info.per_unit[row])
 
 
+def test_places_at_rest_do_not_hide_one_that_is_not():
+    module, _ = build("line", 1.5, max_iterations=500, convergence_threshold=1e-3)
+    with torch.no_grad():
+        module.recall.bias.zero_()  # where nothing is given, nothing moves
+    short = torch.zeros(1, 30, 32, dtype=torch.float64)
+    short[:, :3] = torch.randn(3, 32, dtype=torch.float64)
+    long = torch.cat((short, torch.zeros(1, 300, 32, dtype=torch.float64)), dim=1)
+    assert module(short)[1].per_unit > 5
+    assert torch.equal(module(long)[1].per_unit, module(short)[1].per_unit)
+
+
 def test_a_unit_that_has_stopped_stays_as_it_is():
     module, x = build("token", 1.5, max_iterations=500, convergence_threshold=1e-3)
     y, info = module(x)
@@ -119,3 +130,6 @@ def test_wrong_values_are_named_with_their_cure():
     assert len(caught.value.faults) == 3
     with pytest.raises(ValueError, match="Expected tensor with 3 dimensions"):
         build()[0](torch.zeros(2, 32).double())
+    for wrong in (torch.zeros(2, 0, 32).double(), torch.zeros(2, 3, 32, dtype=torch.long)):
+        with pytest.raises(ValueError, match="pass floats"):
+            build()[0](wrong)

@@ -9,6 +9,7 @@ from nexus.core import memory_rule
 from nexus.core.base import ConfigError
 from nexus.core.memory import MemoryConfig, MemoryState, TitansMemory
 from nexus.core.memory_rule import Gates, Layout, apply_mlp, bound, token_gradients, update_chunk, update_step
+from nexus.layers.ssm import titans
 from tests.numerics import all_close, close, parameter_gradients, poisoned_memory, randomise  # noqa: F401 - fixture
 
 MODES = ("context", "gate", "layer")
@@ -64,6 +65,18 @@ def test_one_update_is_one_explicit_gradient_step():
     (apply_mlp(layout, leaf, tokens[0]) - tokens[1]).square().sum().backward()
     done = update_chunk(layout, anchor, anchor, torch.zeros_like(anchor), tokens, gates, 1e9)
     close(done.weights, anchor - 0.1 * leaf.grad, 1e-8)
+
+
+def test_the_rule_is_that_of_the_layer_which_is_frozen_against_titans_pytorch():
+    """tests/golden holds `nexus.layers.ssm.titans` to the oracle; a matrix as memory has no activation to differ in."""
+    layout, (anchor, weights, momentum), (key, value, query), gates = _rule(1, 7)
+    ours = update_chunk(layout, anchor, weights, momentum, (key, value, query), gates, 1e9)
+    flipped = [(layout.cut(flat)[0].mT,) for flat in (weights, momentum, anchor)]
+    told = titans.Tokens(query, key, value, gates.learn, gates.keep.log(), torch.log1p(-gates.forget))
+    read, state = titans.titans_chunked(told, titans.TitansState(*flipped, offset=0), 100)
+    close(ours.read, read, 1e-10)
+    close(layout.cut(ours.weights)[0].mT, state.weights[0], 1e-10)
+    close(layout.cut(ours.momentum)[0].mT, state.momentum[0], 1e-10)
 
 
 def test_gradients_through_the_fast_form_equal_those_through_the_slow_one():
@@ -196,3 +209,12 @@ def test_wrong_sizes_are_named_with_their_cure():
         MemoryConfig.tiny(n_heads=32)
     with pytest.raises(ConfigError, match="'gate'"):
         MemoryConfig.tiny(mode="gates")
+
+
+@pytest.mark.parametrize(
+    "x", [torch.zeros(3, 32), torch.zeros(1, 3, 31), torch.zeros(1, 0, 32), torch.zeros(1, 3, 32, dtype=torch.long)]
+)
+def test_what_cannot_be_read_is_named(x):
+    for read in (TitansMemory.tiny(), TitansMemory.tiny().surprise):
+        with pytest.raises(ValueError, match=r"x: Expected floats \(batch, length, 32\)"):
+            read(x)

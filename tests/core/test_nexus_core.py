@@ -44,6 +44,8 @@ def test_the_future_changes_nothing_before_it_in_any_part(mode):
         "reasoned": (info["reasoned"], otherwise["reasoned"]),
         **{name: (info["world"][name], otherwise["world"][name]) for name in info["world"]},
         "memory": (model.memory_surprise(text)[0], model.memory_surprise(changed)[0]),
+        "causal": (model.causal(one["hidden"]).detach(), model.causal(other["hidden"]).detach()),
+        "do": tuple(model.causal(each["hidden"], do={1: 2.0}).detach() for each in (one, other)),
     }
     for name, (ours, theirs) in pairs.items():
         assert torch.equal(ours[:, :9], theirs[:, :9]), name

@@ -153,3 +153,8 @@ def test_wrong_values_are_named_with_their_cure():
         build().imagine(torch.zeros(1, 16))
     with pytest.raises(ValueError, match="batch, time"):
         build()(torch.zeros(3, 8))
+    for wrong in (torch.zeros(1, 3, 7), torch.zeros(1, 3, 8, dtype=torch.long)):
+        with pytest.raises(ValueError, match=r"Expected floats \(batch, time, 8\)"):
+            build()(wrong)
+    with pytest.raises(ValueError, match="state: has shape"):
+        build().imagine(torch.zeros(1, 8), steps=2)
