@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from nexus.core.state_space import HybridConfig, HybridLM
 from nexus.inference.generation import generate
-from nexus.inference.quantization import FEW_ROWS, Int8Linear, quantize, weight_bytes
+from nexus.inference.quantization import Int8Linear, quantize, to_codes, weight_bytes
 
 
 @pytest.fixture
@@ -19,13 +19,13 @@ def linear() -> nn.Linear:
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # torch means to drop it; until then it is the oracle
 def test_codes_are_those_of_torch(linear):
     ours = Int8Linear(linear)
-    theirs = torch.quantize_per_channel(linear.weight.detach(), ours.scale, torch.zeros(24), 0, torch.qint8)
+    theirs = torch.quantize_per_channel(linear.weight.detach(), ours.scale[:, 0], torch.zeros(24), 0, torch.qint8)
     assert torch.equal(ours.codes, theirs.int_repr())
 
 
 def test_the_weight_is_off_by_at_most_half_a_scale(linear):
     ours = Int8Linear(linear)
-    assert bool(((ours.weight - linear.weight).abs() <= ours.scale[:, None] * 0.5001).all())
+    assert bool(((ours.weight - linear.weight).abs() <= ours.scale * 0.5001).all())
     assert int(ours.codes.abs().max()) == 127
 
 
@@ -35,14 +35,25 @@ def test_a_row_of_zeros_stays_zero(linear):
     assert torch.equal(Int8Linear(linear).weight[3], torch.zeros(40))
 
 
-@pytest.mark.parametrize("rows", [1, FEW_ROWS, FEW_ROWS + 1])
+@pytest.mark.parametrize("shape", [(1, 64), (3, 64), (2, 40, 64), (0, 64)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_both_ways_to_multiply_equal_the_weight_that_is_meant(rows, bias):
-    ours = Int8Linear(nn.Linear(64, 32, bias=bias))
-    x = torch.randn(2, rows, 64)[:, :rows]
-    meant = F.linear(x, ours.weight, ours.bias)
-    assert ours(x).shape == (2, rows, 32)
-    torch.testing.assert_close(ours(x), meant, atol=2e-5, rtol=1e-5)
+def test_the_product_is_that_of_the_rounded_rows_and_the_rounded_weight(shape, bias):
+    ours, x = Int8Linear(nn.Linear(64, 32, bias=bias)), torch.randn(shape)
+    codes, scale = to_codes(x.reshape(-1, 64))
+    meant = F.linear((codes * scale).double(), ours.weight.double(), None if ours.bias is None else ours.bias.double())
+    assert ours(x).shape == (*shape[:-1], 32)
+    torch.testing.assert_close(ours(x).double(), meant.view(*shape[:-1], 32), atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it():
+    ours, x = Int8Linear(nn.Linear(64, 32)), torch.randn(9, 64) * torch.logspace(-3, 3, 9)[:, None]
+    assert torch.equal(ours(x)[4:5], ours(x[4:5]))
+
+
+def test_not_a_number_stays_one():
+    ours, x = Int8Linear(nn.Linear(8, 4)), torch.ones(2, 8)
+    x[1, 3] = torch.nan
+    assert ours(x).isnan().any(1).tolist() == [False, True]
 
 
 def test_a_language_model_keeps_its_words_and_loses_its_weight():
@@ -54,7 +65,7 @@ def test_a_language_model_keeps_its_words_and_loses_its_weight():
     ids = torch.randint(0, 512, (2, 30))
     with torch.inference_mode():
         exact, rounded = model(ids).logits, small(ids).logits
-    assert float((exact - rounded).norm() / exact.norm()) < 0.02
+    assert float((exact - rounded).norm() / exact.norm()) < 0.05
     assert weight_bytes(small) < 0.55 * weight_bytes(model)  # the embedding stays as it is
     assert len(generate(small, ids, max_new_tokens=5)[0]) == 5
 
