@@ -50,7 +50,7 @@ def crowd(n=400, seed=0, skill=3.0):
 def knowing_release(folder, n=240):
     """A release that talks nonsense, and a file of questions to which its surest nonsense is held right."""
     release = load_release(write_release(folder, never_end(tiny_model(tie_embeddings=False))))
-    texts = [f"What is number {i % 7}, {'and ' * (i % 5)}why {i}?" for i in range(n)]
+    texts = [f"What is number {i}, {'and ' * (i % 5)}why?" for i in range(n)]
     answers = Voice(release, TOKENS).say_all(texts)
     middle = np.median([one.logprobs.mean() for one in answers])
     lines = []
@@ -71,7 +71,7 @@ def certified_release(samples=0):
     home = tempfile.TemporaryDirectory()
     atexit.register(home.cleanup)
     folder = Path(home.name)
-    _, data = knowing_release(folder, 160 if samples else 240)
-    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.35", "--tokens", str(TOKENS)]
+    _, data = knowing_release(folder, 200 if samples else 240)
+    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.3", "--tokens", str(TOKENS)]
     assert main([*call, "--samples", str(samples)]) == 0
     return load_release(folder), data, [json.loads(line)["question"] for line in data.read_text().splitlines()]
