@@ -192,7 +192,9 @@ def unsupported(bench: Bench, retriever: Retriever, probes: dict[str, list[Probe
     return {"answers": answers, "citations": citations, "unsupported": wrong}
 
 
-def locality(bench: Bench, embedder: Embedder, rest: list[Edit]) -> tuple[dict[str, Any], list[float], list[float]]:
+def locality(
+    bench: Bench, embedder: Embedder | None, rest: list[Edit]
+) -> tuple[dict[str, Any], list[float], list[float]]:
     """Teach the rest; what was taught before and is not touched, and what was never taught, is answered as before."""
     retriever = Retriever(bench.journal, embedder)
     touched = {(edit.subject, edit.relation.name) for edit in rest}
@@ -204,7 +206,7 @@ def locality(bench: Bench, embedder: Embedder, rest: list[Edit]) -> tuple[dict[s
     questions = [p.question for p in probes] + [f"Where does {n} live?" for n in unknown if n not in names]
     questions += GENERAL
     first = [_content(retriever.ask(OWNER, question)) for question in questions]
-    teach, ask = [], []
+    teach, ask, known = [], [], 0
     for number, edit in enumerate(rest):
         teach.append(bench.teach(edit))
         if number % 5 == 0:  # the next request knows it
@@ -212,18 +214,18 @@ def locality(bench: Bench, embedder: Embedder, rest: list[Edit]) -> tuple[dict[s
             start = time.perf_counter()
             answer = retriever.ask(OWNER, question)
             ask.append(time.perf_counter() - start)
-            assert answer is not None, question
-            assert edit.value in answer.text, question
+            known += answer is not None and edit.value in answer.text
     second = [_content(retriever.ask(OWNER, question)) for question in questions]
     same = sum(a == b for a, b in zip(first, second, strict=True))
-    return {"questions": len(questions), "answered": sum(x is not None for x in first), "same": same}, teach, ask
+    row = {"questions": len(questions), "answered": sum(x is not None for x in first), "same": same}
+    return row | {"asked in the next request": len(ask), "known there": known}, teach, ask
 
 
 def _content(answer: Answer | None) -> Any:
     return None if answer is None else (answer.text, answer.citations, answer.score)
 
 
-def poisoning(bench: Bench, embedder: Embedder, probes: dict[str, list[Probe]]) -> dict[str, Any]:
+def poisoning(bench: Bench, embedder: Embedder | None, probes: dict[str, list[Probe]]) -> dict[str, Any]:
     """Another owner teaches lies about everything, and the owner has texts with orders in them; both are asked."""
     retriever = Retriever(bench.journal, embedder)
     asked = [p for kind in ("reliability", "generality", "other relation") for p in probes[kind]][:1500]
@@ -267,19 +269,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edits", type=int, default=1000)
     parser.add_argument("--most", type=int, default=300, help="questions of a kind")
+    parser.add_argument("--words-only", action="store_true", help="without MiniLM: the retriever by words and table")
     parser.add_argument("--release", help="folder of a release, for the model's own answers")
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = run(options, Bench(options.edits, options.seed, Path(folder)))
     RESULTS.parent.mkdir(exist_ok=True)
-    path = RESULTS.with_stem(f"memory_edits_{options.edits}")
+    words = "_words" if options.words_only else ""
+    path = RESULTS.with_stem(f"memory_edits_{options.edits}{words}")
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def run(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     """All parts in turn."""
-    embedder = Remembering(MiniLM())
+    embedder = None if options.words_only else Remembering(MiniLM())
     channel = ModelChannel(options.release) if options.release else None
     edits = bench.world.edits
     start = len(edits) // 10
@@ -299,8 +303,9 @@ def run(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     }  # fmt: skip
     print(json.dumps(result, indent=1), flush=True)
     probes = bench.probes(options.most)
-    systems = {"retriever": ours(bench, embedder), "retriever, words only": ours(bench, None),
-               "nearest passage by MiniLM": nearest(bench, embedder)}  # fmt: skip
+    systems = {"retriever, words only": ours(bench, None)}
+    if embedder is not None:
+        systems = {"retriever": ours(bench, embedder), **systems, "nearest passage by MiniLM": nearest(bench, embedder)}
     result["systems"] = [measure(name, ask, probes) for name, ask in systems.items()]
     result["citations"] = unsupported(bench, retriever, probes)
     result["poisoning"] = poisoning(bench, embedder, probes)

@@ -129,7 +129,7 @@ def _orders(found: Sequence[Word], first: int, last: int) -> Iterator[tuple[list
 def _query(
     question: str, found: list[Word], name: tuple[int, int], groups: list[list[int]], used: set[int]
 ) -> Query:  # fmt: skip
-    wanted, polar = _wanted(found), found[0].norm in BE | DO | HAVE | MODAL
+    wanted, polar = _wanted(found), _polar(found, name[0])
     rest = [n for n in range(len(found)) if n not in used]
     left = [found[n] for n in rest]
     meant = senses(left, "verb")
@@ -148,6 +148,12 @@ def _query(
     steps = [step for step in steps if step.relation - KINDS] or steps[-1:]
     turned = len(steps) == 1 and _is_turned(found, rest, meant, name[0])
     return Query(key(found[slice(*name)]), tuple(steps), turned, wanted, polar)
+
+
+def _polar(found: Sequence[Word], mention: int) -> bool:
+    """Whether yes or no is asked; "Can you tell me" and "Can I have" only ask politely."""
+    polite = len(found) > 1 and found[1].norm in PERSONS and mention != 1
+    return found[0].norm in BE | DO | HAVE | MODAL and not polite
 
 
 def _after(found: Sequence[Word], first: int, last: int, used: set[int]) -> Iterator[list[int]]:

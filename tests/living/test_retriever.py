@@ -64,6 +64,7 @@ def _supported(journal, answer, owner="ann"):
         ("Where does Ada's sister live?", "Oslo", ["Ada's sister is Bea.", "Bea lives in Oslo."]),
         ("In which city does the sister of Ada reside?", "Oslo", ["Ada's sister is Bea.", "Bea lives in Oslo."]),
         ("Who is Ada's boss?", "Tom", ["Tom is Ada's manager."]),
+        ("Can you tell me who Ada's manager is?", "Tom", ["Tom is Ada's manager."]),
         ("Who does Ada report to?", "Tom", ["Tom is Ada's manager."]),
         ("Who founded Acme?", "Tom", ["Tom founded Acme."]),
         ("What did Tom found?", "Acme", ["Tom founded Acme."]),
