@@ -99,7 +99,7 @@ def test_an_answer_is_streamed_and_judged(tab, path):
     assert "no gate" in answer.text
     tab.button("✗ Wrong").click()
     tab.shows("#log", "Noted as wrong")
-    tab.shows("#risk-text", "1 of 1 judged answers were wrong: 100 %")
+    tab.shows("#risk-text", "1 of 1 judged answers were wrong: 100\u202f%")
     tab.shows("#speed-note", "tokens a second, the first after")
     tab.button("Teach the answer").click()
     assert tab.focused() == tab.one("#teach-text")
@@ -142,7 +142,7 @@ def test_each_answer_shows_what_stands_behind_it(driver, path, certified):
         assert kinds == {True, False}
 
         tab.shows("#coverage-text", "of 14 questions answered")
-        assert "30 % wrong" in tab.text("#channels")
+        assert "30\u202f% wrong" in tab.text("#channels")
         memory.find_elements("css selector", ".judge button")[0].click()
         tab.shows("#channels", "1 judged answer")
         assert tab.complaints() == []
