@@ -27,7 +27,10 @@ export function startChat() {
   });
   $("question").addEventListener("input", grow);
   $("temperature").addEventListener("input", () => ($("temperature-now").value = $("temperature").value));
-  $("anew").addEventListener("click", anew);
+  $("anew").addEventListener("click", () => {
+    anew();
+    $("question").focus();
+  });
   document.addEventListener("gate-found", () => ($("whole").checked = false), { once: true });
   anew();
 }
@@ -37,7 +40,6 @@ function anew() {
   turns = [];
   const samples = SAMPLES.map((text) => el("button", { type: "button", onclick: () => ask(text) }, text));
   replace($("log"), el("div", { class: "welcome" }, welcome(), el("div", { class: "samples" }, samples)));
-  $("question").focus({ preventScroll: true });
 }
 
 function welcome() {
