@@ -16,6 +16,7 @@ from nexus.serving.journal_thread import JournalThread
 from nexus.serving.server import bind
 from tests.serving.small import release_of
 
+TOKENS = 24  # of an answer
 WAIT = 60  # seconds at most for what the page does; a busy machine is slow
 BINARIES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -112,8 +113,9 @@ class Tab:
         return self.driver.switch_to.active_element
 
     def ask(self, question):
-        """Ask, and wait for the whole answer."""
-        before = len(self.all("#log .answer"))
+        """Ask for a short answer, and wait for the whole of it."""
+        self.run("document.getElementById('length').value = arguments[0]", TOKENS)
+        before = len(self.all("#log .answer[aria-busy=false]"))
         self.one("#question").send_keys(question, "\n")
         done = "#log .answer[aria-busy=false]"
         self.until(lambda: len(self.all(done)) > before, "an answer")
