@@ -63,6 +63,9 @@ class Tab:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.get("about:blank")  # the page before asks no more
+        self.complaints()
+        self.addresses()
         self.driver.get(url)
         return self
 
