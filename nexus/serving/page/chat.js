@@ -8,7 +8,7 @@ import { correctFact, refreshMemory, teachThis } from "./memory.js";
 
 const SAMPLES = [
   "Every reptile is an animal. Rex is a reptile. Is Rex an animal?",
-  "What is 17 times 23?",
+  "Ann is taller than Bob. Carl is taller than Bob. Is Ann taller than Carl?",
   "When does the shop open?",
 ];
 let turns = []; // as the server wants them: {role, content}
