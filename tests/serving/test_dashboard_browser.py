@@ -1,16 +1,14 @@
 """The dashboard in headless Chromium: what a person does with it, by mouse and by keyboard, large and small."""
 
-import json
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from nexus.cli import main
 from nexus.living.journal import Journal
 from nexus.living.opening import OWNER
-from tests.living.answers import TOKENS, knowing_release
+from tests.living.answers import certified_release
 from tests.serving import browser
 from tests.serving.browser import Tab, on_a_socket, open_browser
 from tests.serving.small import alone, release_of
@@ -28,13 +26,10 @@ def driver():
 
 
 @pytest.fixture(scope="module")
-def certified(tmp_path_factory):
+def certified():
     """A release with a certificate, and questions of which its gate lets some through."""
-    folder = tmp_path_factory.mktemp("release")
-    release, data = knowing_release(folder)
-    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.3", "--tokens", str(TOKENS)]
-    assert main(call) == 0
-    return release, [json.loads(line)["question"] for line in data.read_text().splitlines()]
+    release, _, questions = certified_release()
+    return release, questions
 
 
 @pytest.fixture
