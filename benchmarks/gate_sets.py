@@ -24,6 +24,7 @@ from nexus_final.datasets import carried_set
 
 WORDS = 60  # of a passage at most, to keep reading cheap
 PAGES = 3  # of an open book
+TOGETHER = 24  # questions that are asked in one batch
 TASKS = "bigbench/benchmark_tasks"
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -104,15 +105,17 @@ def unanswerable(archive: Path) -> list[Question]:
 
 
 def mixed(counts: dict[str, int], archive: Path | None, seed: int) -> list[Question]:
-    """So many of each kind, in an order drawn by chance."""
+    """So many of each kind; groups of like length in an order drawn by chance."""
     pools = {"boolq": boolq(), "asdiv": asdiv(), "openbookqa": openbookqa(), "open book": open_book(seed)}
     if archive is not None:
         pools |= {"squad": squad(archive), "unanswerable": unanswerable(archive)}
     rng, chosen = random.Random(seed), []
     for name, pool in pools.items():
         chosen += rng.sample(pool, min(len(pool), counts.get(name, 0)))
-    rng.shuffle(chosen)
-    return chosen
+    chosen.sort(key=lambda question: len(question.text))  # those that are read together are of like length
+    groups = [chosen[start : start + TOGETHER] for start in range(0, len(chosen), TOGETHER)]
+    rng.shuffle(groups)
+    return [question for group in groups for question in group]
 
 
 def _reading(context: str, question: str, answers: tuple[str, ...], kind: str) -> Question | None:

@@ -9,13 +9,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
+from gate_sets import TOGETHER
 
 from nexus.core.files import atomic_write_text
 from nexus.living.questions import Question
 from nexus.living.speaking import Voice
 from nexus.living.trace import Said
 
-PART = 16  # questions that are asked between two savings
 LISTS = ("logprobs", "entropies")  # of different length in each answer
 STATES = ("question", "answer")
 
@@ -23,13 +23,13 @@ STATES = ("question", "answer")
 def ask(voice: Voice, questions: list[Question], folder: Path, seconds: float, first: int = 0) -> bool:
     """Answer questions that are not answered in the folder yet, for so long; returns whether any are left."""
     begun, new = time.monotonic(), 0
-    for start in range(first, len(questions), PART):
+    for start in range(first, len(questions), TOGETHER):
         path = folder / f"{start:05}.npz"
         if path.is_file():
             continue
         if time.monotonic() - begun > seconds:
             return True
-        part = questions[start : start + PART]
+        part = questions[start : start + TOGETHER]
         save(path, part, voice.say_all([question.text for question in part]))
         new += len(part)
         pace = 60 * new / (time.monotonic() - begun)

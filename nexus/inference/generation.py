@@ -105,7 +105,7 @@ def generate_many(
     prompts = _checked([list(prompt) for prompt in prompts], model.config.vocab_size)
     answers: dict[int, list[int]] = {}
     with torch.inference_mode():
-        for batch, out in _read_many(model, prompts, max_new_tokens, batch_tokens, batch_rows):
+        for batch, out in read_many(model, prompts, max_new_tokens, batch_tokens, batch_rows):
             sampler = _sampler(model, rules, [prompts[i] for i in batch], batch)
             answers.update(zip(batch, _decode(model, out, sampler, rules), strict=True))
             if progress is not None:
@@ -205,10 +205,18 @@ def _read(model: HybridLM, rows: list[list[int]], state: LMState) -> LMOutput:
     return model(ids, state=state, mask=mask, last_only=True)
 
 
-def _read_many(
+def read_many(
     model: HybridLM, prompts: list[list[int]], new: int, tokens: int, rows: int
 ) -> Iterator[tuple[list[int], LMOutput]]:
-    """Read all prompts in batches: indices of the rows, and the output after their last tokens."""
+    """Read all prompts in batches; what several begin with is read once.
+
+    Args:
+        prompts: lists of ids, none empty.
+        new: tokens that each answer may have; tokens, rows: bounds of a batch, as for :func:`generate_many`.
+
+    Yields:
+        Indices of a batch's rows, and the output (B, 1, ...) after their last tokens with the state there.
+    """
     lengths = [len(prompt) + new for prompt in prompts]
     found = sorted(families(prompts, WORTH_SHARING), key=lambda family: -max(lengths[i] for i in family[1]))
     alone = [i for shared, members in found for i in members if not shared]

@@ -1,6 +1,7 @@
 """The release speaks, and what it computed on the way is noted: greedy answers, and samples where they are wanted.
 
-The one idea: a prompt is read once; the greedy answer and all samples go on from copies of the same state.
+The one idea: a prompt is read once, and what many begin with once for all of them; the greedy answer and all samples go
+on from copies of the same state.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from nexus.core.lm_state import LMState
-from nexus.inference.batching import batches, pad_left, take_rows
-from nexus.inference.generation import Progress
+from nexus.core.state_space import LMOutput
+from nexus.inference.batching import take_rows
+from nexus.inference.generation import Progress, read_many
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY, Sampler, Sampling
 from nexus.living.trace import Said, Trace, note
@@ -63,30 +65,26 @@ class Voice:
             ValueError: a message leaves no room for an answer.
         """
         prompts = [self.prompt(text) for text in texts]
-        lengths = [len(prompt) + self.tokens for prompt in prompts]
-        most = self.release.model.config.max_seq_length
-        if max(lengths, default=0) > most:
-            raise ValueError(f"question: {max(lengths)} tokens with the answer, the model has {most}; say it shorter")
-        order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
+        longest, most = max(map(len, prompts), default=0) + self.tokens, self.release.model.config.max_seq_length
+        if longest > most:
+            raise ValueError(f"question: {longest} tokens with the answer, the model has {most}; say it shorter")
         said: dict[int, Said] = {}
-        for batch in batches(order, lengths, BATCH_TOKENS, max(1, BATCH_ROWS // (1 + self.samples))):
-            said.update(zip(batch, self._batch([prompts[i] for i in batch]), strict=True))
-            if progress is not None:
-                progress(len(said), len(prompts))
+        rows = max(1, BATCH_ROWS // (1 + self.samples))
+        with torch.inference_mode():
+            for batch, out in read_many(self.release.model, prompts, self.tokens, BATCH_TOKENS, rows):
+                said.update(zip(batch, self._batch(out), strict=True))
+                if progress is not None:
+                    progress(len(said), len(prompts))
         return [said[i] for i in range(len(prompts))]
 
-    @torch.inference_mode()
-    def _batch(self, prompts: list[list[int]]) -> list[Said]:
-        model, n, k = self.release.model, len(prompts), self.samples
-        ids, mask = pad_left(prompts, model.device)
-        out = model(ids, state=model.init_state(n), mask=mask, last_only=True)
+    def _batch(self, out: LMOutput) -> list[Said]:
+        """Speak on from the ends of prompts."""
         assert out.state is not None
-        logits, hidden = out.logits[:, -1], out.hidden[:, -1]
-        places = torch.arange(n, device=model.device).repeat_interleave(k)
+        logits, hidden, k = out.logits[:, -1], out.hidden[:, -1], self.samples
         drawn: list[Trace] = []
         if k:
-            copies = take_rows(out.state, places)
-            drawn = self._decode(logits[places], hidden[places], copies, CHANCE)
+            places = torch.arange(len(logits), device=logits.device).repeat_interleave(k)
+            drawn = self._decode(logits[places], hidden[places], take_rows(out.state, places), CHANCE)
         greedy = self._decode(logits, hidden, out.state, GREEDY)
         return [self._said(trace, drawn[row * k : (row + 1) * k]) for row, trace in enumerate(greedy)]
 

@@ -1,9 +1,14 @@
 """What the tests of the gate share: answers with made-up numbers, and a tiny release that knows some questions."""
 
+import atexit
+import functools
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
+from nexus.cli import main
 from nexus.inference.release import load_release
 from nexus.living.speaking import Voice
 from nexus.living.trace import Said
@@ -45,7 +50,7 @@ def crowd(n=400, seed=0, skill=3.0):
 def knowing_release(folder, n=240):
     """A release that talks nonsense, and a file of questions to which its surest nonsense is held right."""
     release = load_release(write_release(folder, never_end(tiny_model(tie_embeddings=False))))
-    texts = [f"What is number {i}, {'and ' * (i % 5)}why?" for i in range(n)]
+    texts = [f"What is number {i % 7}, {'and ' * (i % 5)}why {i}?" for i in range(n)]
     answers = Voice(release, TOKENS).say_all(texts)
     middle = np.median([one.logprobs.mean() for one in answers])
     lines = []
@@ -55,3 +60,18 @@ def knowing_release(folder, n=240):
     data = folder / "questions.jsonl.txt"
     data.write_text("\n".join(map(json.dumps, lines)))
     return release, data
+
+
+@functools.cache
+def certified_release(samples=0):
+    """Such a release with the certificate that the command has made for it, its questions' file, and their texts.
+
+    Made once for all tests of a process; whoever changes the folder works on a copy.
+    """
+    home = tempfile.TemporaryDirectory()
+    atexit.register(home.cleanup)
+    folder = Path(home.name)
+    _, data = knowing_release(folder, 160 if samples else 240)
+    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.35", "--tokens", str(TOKENS)]
+    assert main([*call, "--samples", str(samples)]) == 0
+    return load_release(folder), data, [json.loads(line)["question"] for line in data.read_text().splitlines()]

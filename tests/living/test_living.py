@@ -1,27 +1,21 @@
 """One question, one answer: channels in order, refusals that say why, feedback to the channel that it is about."""
 
-import json
-
 import pytest
 
-from nexus.cli import main
 from nexus.living.answers import Answer
 from nexus.living.journal import Journal
 from nexus.living.living import UNCERTIFIED, Living
 from nexus.living.opening import open_living
 from nexus.living.own_words import Manner
-from tests.living.answers import TOKENS, knowing_release
+from tests.living.answers import certified_release, knowing_release
 
 PROVED = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
 
 
 @pytest.fixture(scope="module")
-def certified(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("release")
-    release, data = knowing_release(folder)
-    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.3", "--tokens", str(TOKENS)]
-    assert main(call) == 0
-    return release, [json.loads(line)["question"] for line in data.read_text().splitlines()]
+def certified():
+    release, _, texts = certified_release()
+    return release, texts
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ from functools import partial
 import pytest
 from fastapi.testclient import TestClient
 
-from nexus.cli import main
 from nexus.living.journal import Journal
 from nexus.living.opening import open_living
 from nexus.serving.app import make_app
 from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.guard import _digest
-from tests.living.answers import TOKENS, knowing_release
+from tests.living.answers import TOKENS, certified_release
 
 PROVED = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
 
@@ -26,16 +25,10 @@ def served(release, memory, keys=()):
         yield client
 
 
-def _certified(folder, *options):
-    release, data = knowing_release(folder)
-    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.3", "--tokens", str(TOKENS)]
-    assert main([*call, *options]) == 0
-    return release, [json.loads(line)["question"] for line in data.read_text().splitlines()]
-
-
 @pytest.fixture(scope="module")
-def certified(tmp_path_factory):
-    return _certified(tmp_path_factory.mktemp("release"))
+def certified():
+    release, _, texts = certified_release()
+    return release, texts
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +127,7 @@ def test_feedback_is_noted_and_shown(client, certified):
 
 
 def test_samples_are_drawn_for_the_score(tmp_path):
-    release, texts = _certified(tmp_path / "release", "--samples", "2")
+    release, _, texts = certified_release(samples=2)
     with served(release, tmp_path / "memory.db") as client:
         answers = [chat(client, text)["nexus"] for text in texts[:12]]
     assert all(a["score"] is not None for a in answers)

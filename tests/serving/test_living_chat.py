@@ -1,7 +1,6 @@
 """`nexus chat` with the gate: refusals, proofs and quotations in the terminal, and feedback by a word."""
 
 import io
-import json
 import sys
 
 import pytest
@@ -9,18 +8,15 @@ import pytest
 from nexus.cli import main
 from nexus.living.journal import Journal
 from nexus.serving.chat import GATED_HELP
-from tests.living.answers import TOKENS, knowing_release
+from tests.living.answers import certified_release
 
 PROVED = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
 
 
 @pytest.fixture(scope="module")
-def certified(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("release")
-    _, data = knowing_release(folder)
-    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.3", "--tokens", str(TOKENS)]
-    assert main(call) == 0
-    return str(folder), [json.loads(line)["question"] for line in data.read_text().splitlines()]
+def certified():
+    release, _, texts = certified_release()
+    return str(release.folder), texts
 
 
 @pytest.fixture(autouse=True)
