@@ -118,8 +118,9 @@ NOTHING = {"memory_version": None, "facts": None, "feedback": judgements([])}
 def decisions(metrics: Metrics) -> dict[str, Any]:
     """How many questions were answered and refused since the start; `recent` are the last ones, oldest first."""
     counts = {"true": 0, "false": 0}
-    for sample in metrics.decisions.collect()[0].samples:
-        if sample.name.endswith("_total"):
+    samples = (sample for metric in metrics.decisions.collect() for sample in metric.samples)
+    for sample in samples:
+        if sample.name.endswith("_total"):  # beside it stands when the counter was made
             counts[sample.labels["answered"]] += int(sample.value)
     return {"answered": counts["true"], "refused": counts["false"], "recent": list(metrics.recent)}
 

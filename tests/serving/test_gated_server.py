@@ -47,10 +47,14 @@ def test_it_is_gated_and_reads_what_is_taught_meanwhile(folder, tmp_path):
         with Journal(memory) as journal:
             journal.teach("me", "The shop opens at nine.")
         assert ask(client, "When does the shop open?")["nexus"]["channel"] == "memory"
+        assert client.post("/nexus/teach", json={"text": "The mayor is Ann Lee."}).json()["fact"] == 2
+        assert ask(client, "Who is the mayor?")["nexus"]["citations"][0]["fact"] == 2
+        assert "<title>Nexus</title>" in client.get(client.base_url.join("/")).text
 
 
 def test_raw_is_the_model_alone(folder):
     with serving(folder, "--raw") as client:
         said = ask(client, "When does the shop open?")
+        assert client.post("/nexus/teach", json={"text": "In vain."}).status_code == 404
     assert "nexus" not in said
     assert len(said["choices"][0]["message"]["content"]) == 5

@@ -25,14 +25,14 @@ function mark(kind, name, why) {
 }
 
 /** What stands behind an answer: reason (if the text has not told it), citations, proof, figures. */
-export function grounds(nexus, text) {
-  if (!nexus) return [];
+export function grounds(nexus, text, speed) {
+  if (!nexus) return [figures([speed])];
   const told = text.toLowerCase().includes(nexus.reason.toLowerCase());
   return [
     told ? null : el("p", { class: "reason" }, el("strong", {}, "Why: "), nexus.reason),
     nexus.citations?.length ? citations(nexus.citations) : null,
     nexus.proof ? proof(nexus.proof) : null,
-    figures(nexus),
+    figures([...standing(nexus), speed]),
   ];
 }
 
@@ -83,12 +83,16 @@ function proofLine(line) {
   return el("li", {}, said, why ? el("small", {}, ` ${why}`) : null);
 }
 
-function figures(nexus) {
+function standing(nexus) {
   const sure = typeof nexus.score === "number" ? `score ${nexus.score.toFixed(2)}` : null;
   const needed = typeof nexus.threshold === "number" ? `needed ${nexus.threshold.toFixed(2)}` : null;
   const certificate = nexus.certificate ? `certificate ${nexus.certificate.slice(0, 8)}` : null;
   const memory = nexus.memory ? `memory version ${nexus.memory}` : null;
-  const said = [sure, needed, certificate, memory].filter(Boolean).join(" · ");
+  return [sure, needed, certificate, memory];
+}
+
+function figures(parts) {
+  const said = parts.filter(Boolean).join(" · ");
   return said ? el("p", { class: "figures" }, said) : null;
 }
 

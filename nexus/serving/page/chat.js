@@ -2,13 +2,13 @@
 
 import { badge, grounds } from "./answer.js";
 import { chat, post } from "./api.js";
-import { $, announce, attempt, el, replace } from "./dom.js";
+import { $, announce, attempt, count, el, replace } from "./dom.js";
 import { refreshLive } from "./live.js";
 import { correctFact, refreshMemory, teachThis } from "./memory.js";
 
 const SAMPLES = [
   "Every reptile is an animal. Rex is a reptile. Is Rex an animal?",
-  "What is 17 times 23?",
+  "Ann is taller than Bob. Carl is taller than Bob. Is Ann taller than Carl?",
   "When does the shop open?",
 ];
 let turns = []; // as the server wants them: {role, content}
@@ -27,7 +27,10 @@ export function startChat() {
   });
   $("question").addEventListener("input", grow);
   $("temperature").addEventListener("input", () => ($("temperature-now").value = $("temperature").value));
-  $("anew").addEventListener("click", anew);
+  $("anew").addEventListener("click", () => {
+    anew();
+    $("question").focus();
+  });
   document.addEventListener("gate-found", () => ($("whole").checked = false), { once: true });
   anew();
 }
@@ -37,7 +40,6 @@ function anew() {
   turns = [];
   const samples = SAMPLES.map((text) => el("button", { type: "button", onclick: () => ask(text) }, text));
   replace($("log"), el("div", { class: "welcome" }, welcome(), el("div", { class: "samples" }, samples)));
-  $("question").focus({ preventScroll: true });
 }
 
 function welcome() {
@@ -81,8 +83,9 @@ async function follow(turn, began) {
     const piece = chunk.choices[0]?.delta.content ?? "";
     if (!piece) continue;
     got.text += piece;
+    const followed = atEnd();
     turn.said.append(piece);
-    keepInView();
+    if (followed) toEnd();
   }
   got.seconds = (performance.now() - began) / 1000;
   return got;
@@ -91,23 +94,20 @@ async function follow(turn, began) {
 function newTurn(question) {
   const said = el("div", { class: "said-text" });
   const article = el("article", { class: "answer", "aria-busy": "true", "aria-label": "Nexus" }, said);
-  $("log").append(el("article", { class: "question", "aria-label": "You" }, question), article);
-  keepInView(true);
-  return { article, said };
+  const asked = el("article", { class: "question", "aria-label": "You" }, question);
+  $("log").append(asked, article);
+  toEnd();
+  return { asked, article, said };
 }
 
-function finish(turn, got) {
-  const { article, said } = turn;
+function finish({ asked, article, said }, got) {
+  const followed = atEnd();
   if (!got.text.trim()) said.append(el("em", {}, "The model said nothing."));
   if (got.nexus && !got.nexus.answered) article.classList.add("refusal");
   article.prepend(badge(got.nexus));
-  const speed = got.tokens ? figures(`${got.tokens} tokens in ${got.seconds.toFixed(1)} s`) : "";
-  article.append(...grounds(got.nexus, got.text).filter(Boolean), speed, judge(got));
-  keepInView();
-}
-
-function figures(words) {
-  return el("p", { class: "figures" }, words);
+  const speed = got.tokens ? `${count(got.tokens, "token")} in ${got.seconds.toFixed(1)} s` : "";
+  article.append(...grounds(got.nexus, got.text, speed).filter(Boolean), judge(got));
+  if (followed) $("log").scrollTop = asked.offsetTop - 12; // the end where it fits, else the beginning
 }
 
 function failed({ article, said }, error, question) {
@@ -162,8 +162,12 @@ function grow() {
   field.style.height = `${Math.min(field.scrollHeight + 2, 200)}px`;
 }
 
-/** Follow the answer, unless the reader has scrolled up. */
-function keepInView(always = false) {
-  const log = $("log");
-  if (always || log.scrollHeight - log.scrollTop - log.clientHeight < 120) log.scrollTop = log.scrollHeight;
+/** Whether the reader sees the end; who has scrolled up is left there. */
+function atEnd() {
+  const { scrollHeight, scrollTop, clientHeight } = $("log");
+  return scrollHeight - scrollTop - clientHeight < 60;
+}
+
+function toEnd() {
+  $("log").scrollTop = $("log").scrollHeight;
 }

@@ -51,7 +51,7 @@ export function passage(text, word = "", most = 400) {
 }
 
 export function percent(share, digits = 1) {
-  return `${(100 * share).toFixed(digits).replace(/\.0+$/, "")} %`;
+  return `${(100 * share).toFixed(digits).replace(/\.0+$/, "")}\u202f%`; // a space that does not break
 }
 
 export function count(number, one, many = `${one}s`) {
