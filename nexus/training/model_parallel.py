@@ -240,7 +240,7 @@ def _add_up(weight: Tensor, group: dist.ProcessGroup) -> None:
 def whole_state(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and optimiser state without DTensors, fused matrices in their own order, in every process."""
     placed = orders(model)
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
     weights = {name: _whole(value, placed.get(name)) for name, value in model.state_dict().items()}
     state = {
         names[parameter]: {key: _whole(value, placed.get(names[parameter])) for key, value in values.items()}

@@ -8,7 +8,7 @@ can keeps few pieces alive (1F1B: Narayanan et al. 2021, arXiv:2104.04473, secti
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -108,7 +108,7 @@ class Pipeline:
         parts = list(zip(ids.chunk(self.pieces), labels.chunk(self.pieces), strict=True))
         for number, (piece, wanted) in enumerate(parts):
             if hasattr(self.stage, "set_requires_gradient_sync"):  # FSDP2: exchange at the last piece only
-                self.stage.set_requires_gradient_sync(number == len(parts) - 1)
+                cast(Any, self.stage).set_requires_gradient_sync(number == len(parts) - 1)
             loss = self._loss(self.stage(piece), wanted)
             loss.backward()
             losses.append(loss)

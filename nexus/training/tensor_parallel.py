@@ -230,7 +230,7 @@ class _PickedExperts(_Shared):
 
     gate_up: nn.Parameter
 
-    def forward(self, x: Tensor, routing: Routing) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, routing: Routing) -> Tensor:
         x, weights = enter(x, self.mesh), enter(routing.weights, self.mesh)
         with _local(self, self._share, recurse=True):
             number = routing.experts - self.mesh.get_local_rank() * len(self.gate_up)
@@ -249,14 +249,14 @@ class _Whole(nn.Module):
 @contextmanager
 def _local(module: nn.Module, share: Callable[[str, DTensor], Tensor], recurse: bool) -> Iterator[None]:
     """Within the block the module's parameters are plain tensors, so that hand-written operations take them."""
-    held = []
+    held: list[tuple[dict[str, Any], str, DTensor, str]] = []
     for prefix, part in module.named_modules() if recurse else [("", module)]:
         for name, parameter in part._parameters.items():
             if isinstance(parameter, DTensor):
                 held.append((part._parameters, name, parameter, f"{prefix}.{name}" if prefix else name))
     try:
         for parameters, name, parameter, path in held:
-            parameters[name] = share(path, parameter)  # type: ignore[assignment]  # a tensor that leads to a parameter
+            parameters[name] = share(path, parameter)  # a tensor that leads to the parameter
         yield
     finally:
         for parameters, name, parameter, _ in held:

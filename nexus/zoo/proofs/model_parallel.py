@@ -8,6 +8,7 @@ process, and the cut of a fused matrix against torch's own styles on matrices th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ MUTATIONS = (
 )  # fmt: skip
 
 
-def layouts() -> dict[str, tuple[dict[str, object], bool]]:
+def layouts() -> dict[str, tuple[dict[str, Any], bool]]:
     """How four processes are divided, and whether embedding and head are tied."""
     return {
         "tensor and pipeline": ({"tensor": 2, "pipeline": 2, "microbatches": 2}, True),
@@ -133,7 +134,7 @@ def _work(seed: int, rank: int) -> dict[str, Tensor]:
     return answer | _layers(seed)
 
 
-def _steps(parallel: nn.Module, optimizer: torch.optim.Optimizer, seed: int, start: int) -> dict[str, Tensor]:
+def _steps(parallel: Any, optimizer: torch.optim.Optimizer, seed: int, start: int) -> dict[str, Tensor]:
     """Losses, norms, and the whole gradients of a first step."""
     from nexus.training.tensor_parallel import orders
 
@@ -144,7 +145,7 @@ def _steps(parallel: nn.Module, optimizer: torch.optim.Optimizer, seed: int, sta
         if step == 0:
             placed = orders(parallel.stage)
             for name, parameter in parallel.stage.named_parameters():
-                grad = parameter.grad.full_tensor() if hasattr(parameter.grad, "full_tensor") else parameter.grad
+                grad = _whole(parameter.grad)
                 axis, order = placed.get(name, (0, torch.arange(len(grad))))
                 found[f"gradient of {name}"] = grad.index_select(axis, order.argsort()).clone()
         found[f"norm of step {step}"] = parallel.clip(0.5)
@@ -155,8 +156,8 @@ def _steps(parallel: nn.Module, optimizer: torch.optim.Optimizer, seed: int, sta
 def _alone(seed: int, layout: str, tied: bool) -> dict[str, Tensor]:
     """The same steps in one process that never stops and takes the batches of all replicas at once."""
     settings, _ = layouts()[layout]
-    replicas = WORLD // (int(settings.get("tensor", 1)) * int(settings.get("pipeline", 1)))  # type: ignore[call-overload]
-    net, found = model(seed, tied), {}
+    replicas = WORLD // (settings.get("tensor", 1) * settings.get("pipeline", 1))
+    net, found = model(seed, tied), dict[str, Tensor]()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     for step in range(2 * STEPS):
         optimizer.zero_grad()
@@ -191,24 +192,27 @@ def _layers(seed: int) -> dict[str, Tensor]:
     answer: dict[str, Tensor] = {}
     for side, cut in (("ours", True), ("theirs", False)):
         torch.manual_seed(seed)
-        moe, block = MoE(4, 6, 8, top_k=3).double(), SwiGLU(4, 8).double()
+        moe, fused = MoE(4, 6, 8, top_k=3).double(), SwiGLU(4, 8).double()
+        block: nn.Module = fused if cut else _Apart(fused)
         if cut:
             tensor_parallel(moe, mesh)
             tensor_parallel(block, mesh)
         else:
-            block = _Apart(block)
             styles = {"gate": ColwiseParallel(), "up": ColwiseParallel(), "down": RowwiseParallel()}
             parallelize_module(block, mesh, styles)
         for name, layer in (("experts", moe), ("SwiGLU", block)):
             inputs = x.clone().requires_grad_()
             output = layer(inputs)
             output.square().sum().backward()
-            answer |= {f"{side}/{name}": output.detach(), f"{side}/gradient of the input of {name}": inputs.grad}
-        router = moe.router.weight.grad
-        answer[f"{side}/gradient of the router"] = router.full_tensor() if cut else router
-        experts = moe.experts.gate_up.grad
-        answer[f"{side}/gradient of the experts"] = experts.full_tensor() if cut else experts
+            answer[f"{side}/{name}"] = output.detach()
+            answer[f"{side}/gradient of the input of {name}"] = _whole(inputs.grad)
+        answer[f"{side}/gradient of the router"] = _whole(moe.router.weight.grad)
+        answer[f"{side}/gradient of the experts"] = _whole(moe.experts.gate_up.grad)
     return {name: value.clone() for name, value in answer.items()}
+
+
+def _whole(gradient: Any) -> Tensor:
+    return gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
 
 
 class _Apart(nn.Module):
