@@ -34,11 +34,12 @@ SURE = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99, 0.997, 1.0)
 
 
 class Task(NamedTuple):
-    """How to draw samples, how cells meet, and the steps in training, at most."""
+    """How to draw samples, how cells meet, the steps in training, at most, and the rate of learning."""
 
     make: Callable[[int, torch.Generator], Batch]
     coupling: str
     budget: int
+    rate: float
 
 
 class Batch(NamedTuple):
@@ -104,8 +105,8 @@ def one_run(name: str, stop: str, seed: int, steps: int) -> dict:
     start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
     task = TASKS[name]
     thinker = Thinker(task)
-    optimiser = torch.optim.AdamW(thinker.parameters(), lr=8e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 8e-3, steps)
+    optimiser = torch.optim.AdamW(thinker.parameters(), lr=task.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, task.rate, steps)
     for _ in range(steps):
         batch = task.make(32, generator)
         optimiser.zero_grad()
@@ -390,7 +391,8 @@ def _farthest(sources: Tensor, free: Tensor) -> Tensor:
 
 
 TASKS = {
-    "corridor": Task(corridor, "line", 40), "maze": Task(maze, "grid", 24), "parity": Task(parity, "line", 40),
+    "corridor": Task(corridor, "line", 40, 8e-3), "maze": Task(maze, "grid", 24, 5e-3),
+    "parity": Task(parity, "line", 40, 8e-3),
 }  # fmt: skip
 
 

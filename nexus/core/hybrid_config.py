@@ -52,6 +52,7 @@ class HybridConfig(BaseConfig):
     memory_window: int = 64
     memory_chunk: int = 16
     memory_depth: int = 2
+    memory_half_life: int = 16_384
     n_persistent: int = 4
     # all
     norm_eps: float = 1e-5
@@ -86,6 +87,7 @@ class HybridConfig(BaseConfig):
         return MemoryConfig(
             d_model=self.d_model, n_heads=self.memory_heads, mode=self.memory_mode, window=self.memory_window,
             chunk_size=self.memory_chunk, depth=self.memory_depth, n_persistent=self.n_persistent,
+            half_life=self.memory_half_life,
             norm_eps=self.norm_eps, rope_theta=self.rope_theta,
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ Paper: Behrouz et al. 2024 (arXiv:2501.00663), sections 3 and 4. Every token see
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self
 
@@ -33,7 +34,8 @@ class MemoryConfig(BaseConfig):
     ``mode`` is how it is put together: "context" (MAC: recollections are attended to), "gate" (MAG: a gate weighs
     memory against attention), "layer" (MAL: memory first, then attention). ``depth`` and ``expansion`` shape the MLP
     whose weights are the long-term memory. Gradients are taken at the weights each chunk of ``chunk_size`` tokens began
-    with. ``max_learn`` bounds the step size, ``clip`` one token's gradient, ``max_norm`` the weights of a head.
+    with. ``half_life`` is after how many tokens half of what was learnt has faded, before training finds its own.
+    ``max_learn`` bounds the step size, ``clip`` one token's gradient, ``max_norm`` the weights of a head.
     """
 
     d_model: int = 256
@@ -44,6 +46,7 @@ class MemoryConfig(BaseConfig):
     depth: int = 2
     expansion: int = 2
     n_persistent: int = 4
+    half_life: int = 16_384
     max_learn: float = 0.5
     clip: float = 4.0
     max_norm: float = 32.0
@@ -52,8 +55,8 @@ class MemoryConfig(BaseConfig):
 
     def faults(self) -> list[str]:
         """Everything that is wrong with the sizes, one line each."""
-        names = "d_model n_heads window chunk_size depth expansion max_learn clip max_norm norm_eps rope_theta"
-        found = [*positive(self, *names.split()), *in_range(self, "n_persistent", 0)]
+        names = "d_model n_heads window chunk_size depth expansion half_life max_learn clip max_norm"
+        found = [*positive(self, *names.split(), "norm_eps", "rope_theta"), *in_range(self, "n_persistent", 0)]
         found += divides(self, "n_heads", "d_model")
         if self.d_model // max(self.n_heads, 1) % 2:
             cure = "choose it so that d_model / n_heads is even: rotary embedding turns pairs of channels"
@@ -162,12 +165,14 @@ class LongTermMemory(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """A small last layer; little is forgotten, half of the momentum kept, half of the largest step taken."""
+        """A small last layer; half is forgotten in ``half_life``, half of momentum and of the largest step is kept."""
         for i, matrix in enumerate(self.layout.cut(self.start.data)):
             nn.init.normal_(matrix, std=(0.1 if i == self.layout.depth - 1 else 1.0) * matrix.shape[-1] ** -0.5)
         nn.init.normal_(self.gates.weight, std=0.02)
         with torch.no_grad():
-            self.gates.bias.copy_(torch.tensor([-6.0, 0.0, 0.0]).repeat_interleave(self.n_heads))
+            forget = -math.expm1(-math.log(2) / self.config.half_life) / MAX_FORGET
+            bias = torch.tensor([math.log(forget / (1 - forget)), 0.0, 0.0])
+            self.gates.bias.copy_(bias.repeat_interleave(self.n_heads))
 
     def tokens(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Key, value and query (B, H, T, head_dim); keys and queries of length 1 (section 4.4 of the paper)."""

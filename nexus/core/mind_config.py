@@ -45,6 +45,7 @@ class NEXUSConfig(BaseConfig):
     memory_window: int = 64
     memory_chunk: int = 32
     memory_depth: int = 2
+    memory_half_life: int = 16_384
     n_persistent: int = 4
     # world model
     world_d_latent: int = 128
@@ -102,7 +103,7 @@ class NEXUSConfig(BaseConfig):
             ssm_heads=self.ssm_heads, ssm_head_dim=self.ssm_head_dim, ssm_groups=self.ssm_groups, d_state=self.d_state,
             chunk_size=self.chunk_size, max_seq_length=self.max_seq_length, tie_embeddings=self.tie_embeddings,
             memory_mode=self.memory_mode, memory_window=self.memory_window, memory_chunk=self.memory_chunk,
-            memory_depth=self.memory_depth, n_persistent=self.n_persistent,
+            memory_depth=self.memory_depth, memory_half_life=self.memory_half_life, n_persistent=self.n_persistent,
         )  # fmt: skip
 
     def get_world_config(self) -> WorldModelConfig:

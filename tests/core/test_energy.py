@@ -70,7 +70,7 @@ def test_harder_units_take_longer_and_each_stops_by_itself():
 
 
 def test_places_at_rest_do_not_hide_one_that_is_not():
-    module, _ = build("line", 1.5, max_iterations=500, convergence_threshold=1e-3)
+    module, _ = build("line", max_iterations=500, convergence_threshold=1e-3)
     with torch.no_grad():
         module.recall.bias.zero_()  # where nothing is given, nothing moves
     short = torch.zeros(1, 30, 32, dtype=torch.float64)

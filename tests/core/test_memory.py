@@ -144,6 +144,15 @@ def test_every_parameter_gets_a_gradient(mode):
     assert [name for name, gradient in gradients.items() if not gradient.any()] == []
 
 
+@pytest.mark.parametrize("half_life", [10, 16_384, 1_000_000])
+def test_a_fresh_memory_forgets_half_of_it_in_its_half_life(half_life):
+    memory = TitansMemory.tiny(half_life=half_life).double()
+    with torch.no_grad():
+        memory.long_term.gates.weight.zero_()
+        forget = memory.long_term.gating(torch.zeros(1, 1, 32, dtype=torch.float64)).forget
+    close((1 - forget) ** half_life, torch.full_like(forget, 0.5), 1e-3)
+
+
 def test_persistent_tokens_are_seen_from_everywhere():
     memory, x = build("gate"), torch.randn(1, 9, 32, dtype=torch.float64)
     before = memory(x)[0]
