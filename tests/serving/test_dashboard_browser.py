@@ -137,7 +137,7 @@ def test_each_answer_shows_what_stands_behind_it(driver, path, certified):
         assert kinds == {True, False}
 
         tab.shows("#coverage-text", "of 14 questions answered")
-        assert "30\u202f% wrong" in tab.text("#channels")
+        assert "35\u202f% wrong" in tab.text("#channels")
         memory.find_elements("css selector", ".judge button")[0].click()
         tab.shows("#channels", "1 judged answer")
         assert tab.complaints() == []
