@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from nexus.catalog import PACKAGE, PROOFS, Row
 from nexus.core.files import atomic_write_text
 from nexus.zoo import certificate
+from nexus.zoo.arithmetic import NUMBER_BYTES, sizes_of, values
 from nexus.zoo.certificate import Bench, Certificate
 
 BEGIN, END = "<!-- card -->", "<!-- /card -->"
@@ -30,6 +31,26 @@ def card(row: Row) -> str:
     cells = [(name, text.replace("|", "\\|")) for name, text in _cells(row)]
     lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in cells)]
     return "\n".join([BEGIN, "", *lines, "", END, ""])
+
+
+def at_sizes(row: Row, text: str) -> str:
+    """What the formulas give at sizes like ``d_model=512,T=1024``; those left out are the first that were checked.
+
+    Raises:
+        ValueError: the system has no formulas, or no size of such a name.
+    """
+    record = certificate.read(row)
+    if record is None or not record.formulas:
+        raise ValueError(f"{row.name}: has no formulas; `nexus zoo list` says what is proved, the card what is known")
+    known, asked = {"E": NUMBER_BYTES, **sizes_of(record.sizes[0])}, sizes_of(text)
+    if strange := asked.keys() - known.keys():
+        raise ValueError(f"{', '.join(sorted(strange))}: no size of {row.name}; it has {', '.join(known)}")
+    sizes = known | asked
+    lines = [", ".join(f"{name}={size}" for name, size in sizes.items())]
+    lines += [
+        f"  {_UNITS.get(name, name):26} {value:>22,.0f}" for name, value in values(record.formulas, sizes).items()
+    ]
+    return "\n".join([*lines, *([f"holds for: {record.note}"] if record.note else []), ""])
 
 
 def with_card(text: str, row: Row) -> str:
@@ -84,6 +105,8 @@ def _cells(row: Row) -> Iterator[tuple[str, str]]:
     count = len(record.mutations)
     yield "Planted mistakes noticed", f"{count} of {count}: {', '.join(record.mutations)}"
     yield "Cost of the example", _cost(record)
+    if record.formulas:
+        yield "At any sizes", _formulas(record)
     if record.bench:
         yield "Forward and backward", _speed(record.bench)
     machine = f"{record.machine['cpu']}, Python {record.machine['python']}"
@@ -100,10 +123,18 @@ def _cost(record: Certificate) -> str:
     parts = []
     for name, unit in _UNITS.items():
         if name in record.cost:
-            formula = f" (`{record.formulas[name]}`)" if name in record.formulas else ""
-            parts.append(f"{record.cost[name]:,.0f} {unit}{formula}")
+            parts.append(f"{record.cost[name]:,.0f} {unit}")
     parts.append(f"{_time(record.cost['seconds'])} forward and backward")
     return ", ".join(parts)
+
+
+def _formulas(record: Certificate) -> str:
+    """The formulas, a line each: what is asked for first, then the parts that it is made of."""
+    lines = [f"{unit}: `{record.formulas[name]}`" for name, unit in _UNITS.items() if name in record.formulas]
+    lines += [f"where {name}: `{text}`" for name, text in record.formulas.items() if name not in _UNITS]
+    note = f" Holds for: {record.note}." if record.note else ""
+    held = " and at ".join(sizes.replace(",", ", ") for sizes in record.sizes)
+    return "<br>".join([*lines, f"Counted the same at {held}.{note}"])
 
 
 def _speed(bench: Bench) -> str:
