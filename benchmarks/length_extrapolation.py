@@ -199,10 +199,13 @@ def perplexity(model: Decoder, ids: Tensor, length: int, at_a_time: int = 4) -> 
     return math.exp(float(torch.stack(losses).mean()))
 
 
-def measure(names: list[str], steps: int) -> dict[str, Any]:
+def measure(names: list[str], steps: int, resume: bool = False) -> dict[str, Any]:
     """Train and read each, print a table, keep what is done in the results' file."""
     learn, held_out = text()
     result: dict[str, Any] = {"trained_length": TRAINED, "steps": steps, "torch": torch.__version__, "rows": {}}
+    if resume and RESULTS.is_file():
+        result["rows"] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
+        names = [name for name in names if name not in result["rows"]]
     trained: dict[str, dict[str, Tensor]] = {}
     print(f"{'perplexity at':20}" + "".join(f"{n:>9}" for n in LENGTHS))
     for name in names:
@@ -263,6 +266,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.grid(axis="x", color="0.9")
     axes.legend(frameon=False, loc="lower right")
+    path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
@@ -271,9 +275,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(SCHEMES).replace(", ", "; "), help="names, by commas; '; ' inside")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there, measure the others")
     parser.add_argument("--card", action="store_true", help="write table and picture into the docs")
     options = parser.parse_args()
-    result = measure([part.replace("; ", ", ") for part in options.only.split(",")], options.steps)
+    result = measure([part.replace("; ", ", ") for part in options.only.split(",")], options.steps, options.resume)
     if options.card:
         draw(result, ROOT / "docs" / "assets" / PICTURE)
         page = PAGE.read_text(encoding="utf-8")

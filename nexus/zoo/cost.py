@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from nexus.catalog import Row
 from nexus.layers.ssm import scan
@@ -58,12 +58,16 @@ def flops_of(call: Callable[[], object]) -> int:
     """FLOPs of a call. Two things that torch's counter passes over are added: its own attention for CPUs, and what an
     operator of ours does inside."""
     own = {
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         torch.ops.nexus.scan_forward: _inside(scan._forward._init_fn),
     }
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         call()
     return counter.get_total_flops()
+
+
+def _attention(q: torch.Size, k: torch.Size, v: torch.Size, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(q, k, v))
 
 
 def _inside(operator: Callable[..., object]) -> Callable[..., int]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 
 from nexus.layers import attention
+from nexus.layers.attention.patterns import Window
 from nexus.layers.attention.visibility import look
 from nexus.layers.positional.rope import RotaryEmbedding
 from nexus.zoo.formulas._entry import Entry, over_text
@@ -33,7 +34,7 @@ def _latent(B: int, T: int, d_model: int, **sizes: int) -> Example:
 
 
 def _sparse(d_model: int, n_heads: int, block: int) -> attention.SparseAttention:
-    return attention.SparseAttention(d_model, n_heads, attention.Window(block, block), block=block)
+    return attention.SparseAttention(d_model, n_heads, Window(block, block), block=block)
 
 
 def _after_step(example: Example) -> object:

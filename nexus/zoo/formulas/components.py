@@ -100,8 +100,8 @@ ENTRIES = {
     "spectral_norm": Entry(
         over_text(lambda d_model, d_out: spectral_norm(nn.Linear(d_model, d_out))),
         _with(TEXT, ({"d_out": 5}, {"d_out": 9})),
-        "d_model * d_out + d_out", "2 * B * T * d_model * d_out",
-        note="of a linear layer; torch does not count products with a vector, of which each call has three",
+        "d_model * d_out + d_out", "2 * (B * T + 1) * d_model * d_out",
+        note="of a linear layer; of the three products with a vector torch counts one",
     ),
     "qk_norm": Entry(
         _qk_norm, ({"B": 2, "T": 7, "n_heads": 4, "head_dim": 6}, {"B": 3, "T": 10, "n_heads": 2, "head_dim": 8}),
