@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from textwrap import wrap
 
 from nexus.catalog import PACKAGE, PROOFS, Row
 from nexus.core.files import atomic_write_text
@@ -18,6 +19,7 @@ BEGIN, END = "<!-- card -->", "<!-- /card -->"
 _CARD = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}\n", re.DOTALL)
 _ARXIV = re.compile(r"\d{4}\.\d{4,5}")
 _TITLE = re.compile(r"\A# .*\n")
+WIDTH = 110  # of a line of formulas
 _UNITS = {
     "parameters": "parameters",
     "flops": "FLOPs",
@@ -29,8 +31,8 @@ _UNITS = {
 def card(row: Row) -> str:
     """The card as Markdown, with the two comments around it; of a system without a certificate, what is planned."""
     cells = [(name, text.replace("|", "\\|")) for name, text in _cells(row)]
-    lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in cells)]
-    return "\n".join([BEGIN, "", *lines, "", END, ""])
+    lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in cells), "", *_formulas(row)]
+    return "\n".join([BEGIN, "", *lines, END, ""])
 
 
 def at_sizes(row: Row, text: str) -> str:
@@ -105,8 +107,6 @@ def _cells(row: Row) -> Iterator[tuple[str, str]]:
     count = len(record.mutations)
     yield "Planted mistakes noticed", f"{count} of {count}: {', '.join(record.mutations)}"
     yield "Cost of the example", _cost(record)
-    if record.formulas:
-        yield "At any sizes", _formulas(record)
     if record.bench:
         yield "Forward and backward", _speed(record.bench)
     machine = f"{record.machine['cpu']}, Python {record.machine['python']}"
@@ -128,13 +128,23 @@ def _cost(record: Certificate) -> str:
     return ", ".join(parts)
 
 
-def _formulas(record: Certificate) -> str:
-    """The formulas, a line each: what is asked for first, then the parts that it is made of."""
-    lines = [f"{unit}: `{record.formulas[name]}`" for name, unit in _UNITS.items() if name in record.formulas]
-    lines += [f"where {name}: `{text}`" for name, text in record.formulas.items() if name not in _UNITS]
-    note = f" Holds for: {record.note}." if record.note else ""
-    held = " and at ".join(sizes.replace(",", ", ") for sizes in record.sizes)
-    return "<br>".join([*lines, f"Counted the same at {held}.{note}"])
+def _formulas(row: Row) -> Iterator[str]:
+    """What it costs at any sizes, parts first; nothing where no formulas are recorded."""
+    record = certificate.read(row)
+    if record is None or row.status != "proved" or not record.formulas:
+        return
+    names = sizes_of(record.sizes[0])
+    asked = ",".join(f"{name}=1024" for name in ("T", "d_model") if name in names) or f"{next(iter(names))}=8"
+    yield f"What it costs at any sizes, for instance `nexus zoo card {row.name} --at {asked}`:"
+    yield from ("", "```text")
+    width = max(len(_UNITS.get(name, name)) for name in record.formulas)
+    for name, text in record.formulas.items():
+        start = f"{_UNITS.get(name, name):{width}} = "
+        yield from wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False)
+    yield from ("```", "")
+    note = f"Holds for: {record.note}. " if record.note else ""
+    yield f"{note}Counted the same at {' and at '.join(f'`{sizes}`' for sizes in record.sizes)}."
+    yield ""
 
 
 def _speed(bench: Bench) -> str:
