@@ -3,6 +3,8 @@ or a state takes their place."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from nexus.layers import attention
@@ -22,13 +24,13 @@ def _with(*more: dict[str, int]) -> tuple[dict[str, int], ...]:
     return tuple(one | other for one, other in zip(SIZES, more, strict=True))
 
 
-def _grouped(B: int, T: int, d_model: int, **sizes: int) -> Example:
+def _grouped(B: int, T: int, d_model: int, **sizes: Any) -> Example:
     at = torch.arange(T)[None]
     layer = attention.GroupedQueryAttention(d_model, **sizes)
     return Example(layer, (torch.randn(B, T, d_model), RotaryEmbedding(sizes["head_dim"])(at), look(at, None, None, 0)))
 
 
-def _latent(B: int, T: int, d_model: int, **sizes: int) -> Example:
+def _latent(B: int, T: int, d_model: int, **sizes: Any) -> Example:
     layer = attention.MultiHeadLatentAttention(d_model, **sizes)
     return Example(layer, (torch.randn(B, T, d_model), RotaryEmbedding(sizes["rope_dim"])(torch.arange(T)[None])))
 
@@ -55,6 +57,7 @@ ENTRIES = {
         _grouped, _with({"n_kv_heads": 2, "head_dim": 6}, {"n_kv_heads": 1, "head_dim": 8}),
         parameters="2 * d_model * (n_heads + n_kv_heads) * head_dim",
         flops="4 * B * T * d_model * (n_heads + n_kv_heads) * head_dim + 4 * B * T ** 2 * n_heads * head_dim",
+        activations="E * B * T * (d_model + 3 * (n_heads + n_kv_heads) * head_dim + n_heads) + 2 * E * T * head_dim",
         cache="2 * E * B * T * n_kv_heads * head_dim",
         note="multi-query with n_kv_heads = 1",
     ),
@@ -65,6 +68,8 @@ ENTRIES = {
                           "+ 2 * kv_rank * n_heads * head_dim + n_heads * head_dim * d_model"},
         parameters="weights + q_rank + kv_rank",
         flops="2 * B * T * weights + 2 * B * T ** 2 * n_heads * (2 * head_dim + rope_dim)",
+        activations="E * B * T * (d_model + 2 * q_rank + 2 * kv_rank + rope_dim + 2 + n_heads * (T + 4 * head_dim "
+                    "+ 2 * rope_dim)) + 2 * E * T * rope_dim",
         cache="E * B * T * (kv_rank + rope_dim)",
         note="unfolded, as in training; the cache does not grow with the heads",
     ),
@@ -76,12 +81,16 @@ ENTRIES = {
     "linear": Entry(
         over_text(attention.LinearAttention), SIZES, WEIGHTS,
         flops=f"{PROJECTIONS} + 4 * B * T * d_model ** 2 // n_heads",
+        activations="E * B * T * (10 * d_model + n_heads) + E * B * d_model * (d_model // n_heads + 1) "
+                    "+ B * T * n_heads",
         cache="E * B * d_model * (d_model // n_heads + 1)", state=_after_step,
         note="every query sees every key; the cache is that of the causal form",
     ),
     "performer": Entry(
         over_text(attention.PerformerAttention), _with({"n_features": 9}, {"n_features": 14}), WEIGHTS,
         flops=f"{PROJECTIONS} + 8 * B * T * d_model * n_features",
+        activations="E * B * T * (6 * d_model + n_heads * (5 * n_features + 2)) "
+                    "+ E * B * n_features * (d_model + n_heads) + B * T * n_heads",
         cache="E * B * n_features * (d_model + n_heads)", state=_after_step,
         note="every query sees every key; the cache is that of the causal form",
     ),
@@ -103,10 +112,12 @@ ENTRIES = {
         over_text(attention.DifferentialAttention), SIZES,
         parameters="4 * d_model ** 2 + 3 * d_model // n_heads",
         flops=f"{PROJECTIONS} + 6 * B * T ** 2 * d_model",
+        activations="E * B * T * (7 * d_model + n_heads * (2 * T + 1)) + 3 * E",
         note="two maps of half the key width over values of the whole width",
     ),
     "ring": Entry(
         over_text(attention.RingAttention), SIZES, WEIGHTS, QUADRATIC,
+        activations="E * B * T * (5 * d_model + n_heads)",
         note="a ring of one; with P processes T ** 2 becomes T ** 2 / P in each, T being the whole length",
     ),
 }  # fmt: skip

@@ -72,6 +72,7 @@ def _switch(d_model: int, d_ff: int, n_experts: int, capacity: int) -> nn.Module
 
 
 SWIGLU, MOE = gated_mlp(), top_k()
+ROUTED = "d_model + n_experts + 1 + top_k * (3 * d_model + 4 * d_ff + 2)"  # numbers kept for a token
 SHARED = "6 * B * T * d_model * n_shared * d_ff"
 ENTRIES = {
     "layer_norm": Entry(
@@ -95,12 +96,14 @@ ENTRIES = {
         over_text(lambda d_model, d_out: weight_norm(nn.Linear(d_model, d_out))),
         _with(TEXT, ({"d_out": 5}, {"d_out": 9})),
         "d_model * d_out + 2 * d_out", "2 * B * T * d_model * d_out",
+        activations="E * (B * T * d_model + 2 * d_out)",
         note="of a linear layer: a length a row more than without",
     ),
     "spectral_norm": Entry(
         over_text(lambda d_model, d_out: spectral_norm(nn.Linear(d_model, d_out))),
         _with(TEXT, ({"d_out": 5}, {"d_out": 9})),
         "d_model * d_out + d_out", "2 * (B * T + 1) * d_model * d_out",
+        activations="E * (B * T * d_model + d_model + d_out + 1)",
         note="of a linear layer; of the three products with a vector torch counts one",
     ),
     "qk_norm": Entry(
@@ -118,7 +121,7 @@ ENTRIES = {
         _ada, ({"B": 2, "d_model": 8, "d_condition": 6, "branches": 2},
                {"B": 3, "d_model": 12, "d_condition": 5, "branches": 3}),
         "3 * branches * d_model * (d_condition + 1)", "6 * B * branches * d_model * d_condition",
-        note="once a condition, whatever the length",
+        activations="E * B * d_condition", note="once a condition, whatever the length",
     ),
     "gelu": Entry(_gelu, TEXT, "0", "0", activations="E * B * T * d_model", note="with torch's kernel"),
     "swiglu": Entry(
@@ -127,6 +130,7 @@ ENTRIES = {
     ),
     "moe": Entry(
         over_text(components.MoE), _with(TEXT, EXPERTS, ({"top_k": 2}, {"top_k": 3})), MOE.parameters, MOE.flops,
+        activations=f"E * B * T * ({ROUTED}) + 24 * B * T * top_k",
         note="work does not grow with the experts, but for the router's",
     ),
     "switch_moe": Entry(
@@ -141,16 +145,20 @@ ENTRIES = {
          {"B": 3, "T": 10, "d_model": 12, "d_ff": 30, "n_experts": 5, "capacity_factor": 1}),
         "d_model * n_experts * (1 + 2 * d_ff)",
         "2 * B * T * d_model * n_experts + 4 * B * T * capacity_factor * d_model * d_ff",
+        activations="E * B * T * (d_model + n_experts + capacity_factor * (3 * d_model + 2 * d_ff + 1)) "
+                    "+ 8 * B * T * capacity_factor",
         note="B T capacity_factor a multiple of n_experts",
     ),
     "soft_moe": Entry(
         over_text(components.SoftMoE), _with(TEXT, EXPERTS, ({"slots": 3}, {"slots": 2})),
         "d_model * n_experts * (slots + 2 * d_ff) + 1",
         "2 * B * d_model * n_experts * slots * (3 * T + 2 * d_ff)",
+        activations="E * n_experts * slots * (d_model + 2 + 2 * B * (T + d_model + d_ff)) + 2 * E * B * T * d_model",
     ),
     "deepseek_moe": Entry(
         over_text(components.DeepSeekMoE),
         _with(TEXT, EXPERTS, ({"top_k": 2, "n_shared": 1}, {"top_k": 3, "n_shared": 2})),
         f"{MOE.parameters} + 3 * d_model * n_shared * d_ff", f"{MOE.flops} + {SHARED}",
+        activations=f"E * B * T * ({ROUTED} + 3 * n_shared * d_ff) + 24 * B * T * top_k",
     ),
 }  # fmt: skip

@@ -68,6 +68,7 @@ ENTRIES = {
         where={"weights": f"2 * (d_in * d_model + {INNER} + d_model * d_out)"},
         parameters="weights + (n_layers - 1) * d_model + d_out",
         flops="2 * n_nodes * weights",
+        activations="E * n_nodes * (2 * d_in + (2 * n_layers - 3) * d_model + n_layers - 1)",
         note="aggregator 'mean', two layers or more",
     ),
     "base_gnn": Entry(
@@ -91,6 +92,8 @@ ENTRIES = {
         },
         parameters="weights + 3 * inner + (n_layers - 1) * d_model + d_out",
         flops="2 * n_nodes * weights + 2 * (n_edges + n_nodes) * inner * n_heads",
+        activations="E * n_nodes * (d_in + 4 * (n_layers - 1) * d_model + 2 * n_heads * d_out) "
+                    "+ E * n_layers * (n_edges + n_nodes) * n_heads",
         note="every node also attends to itself; two layers or more",
     ),
     "gps": Entry(
@@ -112,18 +115,24 @@ ENTRIES = {
     ),
     "exphormer": Entry(
         _exphormer, _with({"n_heads": 2, "n_virtual": 1}, {"n_heads": 3, "n_virtual": 2}),
-        where={"all_nodes": "n_nodes + n_virtual", "layer": "7 * d_model ** 2"},
+        where={
+            "all_nodes": "n_nodes + n_virtual", "layer": "7 * d_model ** 2",
+            "all_edges": "n_nodes * (degree + 4 + 2 * n_virtual)",
+        },
         parameters="n_layers * (layer + d_model ** 2 + 11 * d_model) + d_model * (d_in + 1 + n_virtual) "
                    f"+ {HEAD} + d_model + d_out",
         flops="n_layers * (2 * all_nodes * layer + 8 * d_model ** 2) + 2 * n_nodes * d_in * d_model "
               f"+ 2 * n_nodes * ({HEAD})",
-        note="four kinds of edges, one graph, an answer for each node",
+        activations="E * n_layers * (13 * all_nodes * d_model + 8 * d_model + all_edges * n_heads) "
+                    "+ E * (n_nodes * (d_in + d_model) + all_nodes * d_model)",
+        note="an expander of degree 4, so four kinds of edges; one graph, an answer for each node",
     ),
     "message_passing": Entry(
         _over(AdaptiveMessagePassing, quantile=1.0), SIZES,
         where={"round": "4 * d_model ** 2 + d_in * d_model + d_model * d_out"},
         parameters="n_layers * (round + 5 * d_model + d_out) + d_model * (d_in + 1) + 2",
         flops="2 * n_nodes * (n_layers * (round + d_out) + d_in * d_model)",
+        activations="E * n_nodes * ((6 * n_layers + 1) * d_model + d_in + n_layers * d_out) + E * (14 * n_layers + 13)",
         note="gated messages, filters, and all rounds run (quantile 1)",
     ),
 }  # fmt: skip

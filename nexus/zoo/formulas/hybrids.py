@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -71,42 +71,47 @@ def _entry(make: Callable[..., NexusModule], sizes: tuple[dict[str, int], ...], 
     return Entry(_ids(make), sizes, **formulas | {"where": {**(where or {}), **formulas["where"]}}, note=note)
 
 
+def made(kind: Callable[..., NexusModule], fields: Mapping[str, object]) -> NexusModule:
+    """A model of these fields of its configuration."""
+    return kind(fields)
+
+
 def _jamba(n_attention: int, n_mamba: int, **sizes: int) -> NexusModule:
     layers = n_attention + n_mamba
-    return Jamba({**sizes, "n_layers": layers, "attn_period": layers // n_attention, "attn_offset": 0})
+    return made(Jamba, {**sizes, "n_layers": layers, "attn_period": layers // n_attention, "attn_offset": 0})
 
 
 def _zamba(n_mamba: int, n_uses: int, **sizes: int) -> NexusModule:
-    return Zamba2({**sizes, "plan": "M" * (n_mamba - n_uses) + "S" * n_uses})
+    return made(Zamba2, {**sizes, "plan": "M" * (n_mamba - n_uses) + "S" * n_uses})
 
 
 def _bamba(n_attention: int, n_mamba: int, **sizes: int) -> NexusModule:
     plan = "A" * n_attention + "M" * n_mamba
-    return Bamba({**sizes, "n_layers": len(plan), "plan": plan, "head_dim": sizes["d_model"] // sizes["n_heads"]})
+    return made(Bamba, {**sizes, "n_layers": len(plan), "plan": plan, "head_dim": sizes["d_model"] // sizes["n_heads"]})
 
 
 def _griffin(n_attention: int, n_recurrent: int, **sizes: int) -> NexusModule:
     plan = "R" * n_recurrent + "A" * n_attention
-    return Griffin({**sizes, "n_layers": len(plan), "plan": plan})
+    return made(Griffin, {**sizes, "n_layers": len(plan), "plan": plan})
 
 
 def _nemotron(n_mamba: int, n_attention: int, n_mlp: int, n_moe: int, **sizes: int) -> NexusModule:
-    return NemotronH({**sizes, "plan": "M" * n_mamba + "*" * n_attention + "-" * n_mlp + "E" * n_moe})
+    return made(NemotronH, {**sizes, "plan": "M" * n_mamba + "*" * n_attention + "-" * n_mlp + "E" * n_moe})
 
 
 def _qwen(n_delta: int, n_attention: int, chunk_size: int, d_ff: int, **sizes: int) -> NexusModule:
     assert n_delta % n_attention == 0
     period = n_delta // n_attention + 1
-    return Qwen3Next({**sizes, "d_expert": d_ff, "n_layers": n_delta + n_attention, "attn_period": period})
+    return made(Qwen3Next, {**sizes, "d_expert": d_ff, "n_layers": n_delta + n_attention, "attn_period": period})
 
 
 def _samba(n_attention: int, n_mamba: int, **sizes: int) -> NexusModule:
     plan = "M" * n_mamba + "A" * n_attention
-    return Samba({**sizes, "n_layers": len(plan), "plan": plan})
+    return made(Samba, {**sizes, "n_layers": len(plan), "plan": plan})
 
 
 def _hymba(n_global: int, n_local: int, n_borrowing: int, **sizes: int) -> NexusModule:
-    return Hymba({**sizes, "plan": "G" * n_global + "L" * n_local + "l" * n_borrowing})
+    return made(Hymba, {**sizes, "plan": "G" * n_global + "L" * n_local + "l" * n_borrowing})
 
 
 MIXER = mamba2("ssm_groups", "ssm_heads", "ssm_head_dim")
@@ -172,7 +177,7 @@ ENTRIES = {
         {**HEAD_DIM, "n_layers": "n_attention + n_recurrent"}, WINDOW,
     ),
     "falcon_h1": _entry(
-        lambda **sizes: FalconH1(sizes),
+        lambda **sizes: made(FalconH1, sizes),
         _with(STATES, SSM, ({"n_layers": 2, "head_dim": 6, "ssm_head_dim": 5},
                             {"n_layers": 3, "head_dim": 8, "ssm_head_dim": 7})),
         stack(

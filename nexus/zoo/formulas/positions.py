@@ -57,30 +57,34 @@ ENTRIES = {
     "learned": Entry(
         _at(positional.LearnedEncoding),
         ({"B": 2, "T": 7, "max_length": 9, "d_model": 8}, {"B": 3, "T": 10, "max_length": 11, "d_model": 12}),
-        "max_length * d_model", "0",
+        "max_length * d_model", "0", activations="8 * B * T",
     ),
     "shaw": Entry(
         _between(lambda n_heads, head_dim, max_distance: positional.ShawEncoding(head_dim, max_distance), 3),
         _with({"max_distance": 3}, {"max_distance": 5}),
         "2 * (2 * max_distance + 1) * head_dim",
         "4 * B * n_heads * T * head_dim * (T + 2 * max_distance + 1)",
+        activations="E * B * n_heads * T * (2 * head_dim + T + 2 * (2 * max_distance + 1)) + 16 * T ** 2",
         note="the whole attention, keys and values",
     ),
     "transformer_xl": Entry(
         _between(positional.TransformerXLEncoding), _with({"d_model": 10}, {"d_model": 14}),
         "n_heads * head_dim * (d_model + 2)",
         f"{SCORES} + 2 * (2 * T - 1) * n_heads * head_dim * (d_model + B * T)",
+        activations="E * (2 * T - 1) * (d_model + B * n_heads * (head_dim + T)) + 2 * E * B * n_heads * T * head_dim "
+                    "+ 8 * T ** 2",
         note="the scores",
     ),
     "t5_bias": Entry(
         _bias(positional.T5Bias), ({"T": 7, "n_heads": 4, "n_buckets": 8}, {"T": 10, "n_heads": 2, "n_buckets": 12}),
-        "n_buckets * n_heads", "0",
+        "n_buckets * n_heads", "0", activations="8 * T ** 2",
     ),
     "deberta": Entry(
         _between(positional.DebertaEncoding),
         _with({"d_model": 10, "max_distance": 3}, {"d_model": 14, "max_distance": 5}),
         "2 * max_distance * d_model + 2 * n_heads * head_dim * (d_model + 1)",
         f"{SCORES} + 8 * max_distance * n_heads * head_dim * (d_model + B * T)",
+        activations="E * B * n_heads * T * (2 * head_dim + 4 * max_distance) + 16 * T ** 2",
         note="the scores",
     ),
     "rope": _free(_at(positional.RotaryEmbedding), {"B": 2, "T": 7, "head_dim": 6}, {"B": 3, "T": 10, "head_dim": 8},
@@ -99,11 +103,12 @@ ENTRIES = {
     "fire": Entry(
         _bias(positional.FIRE), ({"T": 7, "n_heads": 4, "hidden": 5}, {"T": 10, "n_heads": 2, "hidden": 9}),
         "hidden * (n_heads + 2) + n_heads + 2", "2 * T ** 2 * hidden * (n_heads + 1)",
-        note="once a text, whatever the batch",
+        activations="E * (T ** 2 * (hidden + 4) + 4 * T + 3)", note="once a text, whatever the batch",
     ),
     "cope": Entry(
         _cope, _with({"max_position": 5}, {"max_position": 9}),
         "max_position * head_dim", "2 * B * n_heads * T * head_dim * max_position",
+        activations="E * B * n_heads * T * (head_dim + max_position + 2 * T) + 16 * B * n_heads * T ** 2",
         note="beside the scores, which it reads",
     ),
 }  # fmt: skip

@@ -96,6 +96,7 @@ ENTRIES = {
         over_text(S4D), SIZES,
         parameters="2 * d_model ** 2 + 2 * d_model * (d_state + 2)",
         flops="4 * B * T * d_model ** 2 + T * d_model * d_state",
+        activations="E * d_model * (1 + d_state * (T + 6) + 2 * T + B * (7 * T + 2)) + 8 * T",
         cache="E * B * d_model * d_state",
         note=FFT,
     ),
@@ -103,6 +104,7 @@ ENTRIES = {
         over_text(S5), SIZES,
         parameters="2 * d_model * d_state + d_model + 3 * d_state // 2",
         flops="2 * B * T * d_model * d_state",
+        activations="E * (4 * d_state + B * T * (3 * d_model + d_state) + B * d_state)",
         cache="E * B * d_state",
         note="one of each pair of conjugates is kept; a product of complex numbers counts as one of real ones",
     ),
@@ -110,12 +112,18 @@ ENTRIES = {
         over_text(Mamba), _with({"d_conv": 4, "expand": 2, "dt_rank": 1}, {"d_conv": 3, "expand": 3, "dt_rank": 5}),
         where={"d_inner": "expand * d_model"},
         parameters=MAMBA.parameters, flops=MAMBA.flops, cache=MAMBA.cache,
+        activations="E * B * T * (d_model + 10 * d_inner + dt_rank + 2 * d_state) + E * d_inner * (B * (d_conv - 1) "
+                    "+ d_conv + 2 * d_state + (T + 15) // 16 * B * d_state)",
+        note="for backward the scan keeps one state for every 16 tokens",
     ),
     "mamba2": Entry(
         over_text(Mamba2), _with({"n_heads": 4, "head_dim": 3, "n_groups": 2, "d_conv": 4, "chunk_size": 4},
                                  {"n_heads": 6, "head_dim": 5, "n_groups": 3, "d_conv": 3, "chunk_size": 6}),
         where={"d_inner": "n_heads * head_dim", "conv_dim": "d_inner + 2 * n_groups * d_state"},
-        parameters=MAMBA2.parameters, flops=MAMBA2.flops, cache=MAMBA2.cache, note=CHUNKS,
+        parameters=MAMBA2.parameters, flops=MAMBA2.flops, cache=MAMBA2.cache,
+        activations="E * B * T * (d_model + 3 * d_inner + 4 * conv_dim + 4 * n_heads + n_groups) + E * conv_dim * "
+                    "(B * (d_conv - 1) + d_conv) + 2 * E * n_heads + E * B * (T // chunk_size + 1) * d_inner * d_state",
+        note=f"for backward the scan keeps one state a chunk; {CHUNKS}",
     ),
     "h3": Entry(
         over_text(H3), _with({"head_dim": 2}, {"head_dim": 4}),
@@ -140,6 +148,7 @@ ENTRIES = {
         over_text(RGLRU), _sized({"blocks": 2}, {"blocks": 3}),
         parameters="2 * d_model ** 2 // blocks + 3 * d_model",
         flops="4 * B * T * d_model ** 2 // blocks",
+        activations="E * d_model * (10 * B * T + B + 1)",
         cache="E * B * d_model",
     ),
     "rwkv": Entry(
@@ -154,6 +163,8 @@ ENTRIES = {
         parameters="2 * d_model ** 2 + 3 * d_model * value_dim",
         flops="4 * B * T * d_model ** 2 + 6 * B * T * d_model * value_dim "
               "+ 2 * B * T * (chunk_size * (d_model + value_dim) + 2 * value_dim * d_model // n_heads)",
+        activations="E * B * T * (3 * d_model + 6 * value_dim + 2 * n_heads) + 2 * E * T * d_model // n_heads "
+                    "+ E * n_heads + E * (T // chunk_size + 1) * B * d_model * value_dim // n_heads",
         cache="E * B * value_dim * d_model // n_heads",
         note=CHUNKS,
     ),
@@ -181,6 +192,7 @@ ENTRIES = {
         over_text(MinGRU), _sized({"d_hidden": 20}, {"d_hidden": 30}),
         parameters="2 * d_hidden * (d_model + 1)",
         flops="4 * B * T * d_model * d_hidden",
+        activations="E * B * T * (d_model + 5 * d_hidden) + E * B * d_hidden",
         cache="E * B * d_hidden",
     ),
     "titans": Entry(
