@@ -246,6 +246,8 @@ def card(result: dict[str, Any]) -> str:
         "learnt. LongRoPE is not in the table: its factors come from a search. Again: "
         "`python benchmarks/length_extrapolation.py --card`."
     )
+    if absent := [name for name in SCHEMES if name not in result["rows"]]:
+        told = f"**Not measured yet:** {'; '.join(absent)} (`--resume` goes on from here). {told}"
     picture = f"![How much worse each reads beyond what it was trained on](../assets/{PICTURE})"
     return "\n".join([BEGIN, "", picture, "", *head, *lines, "", told, "", END, ""])
 

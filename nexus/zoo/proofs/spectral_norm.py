@@ -57,8 +57,9 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
             x, what = noise(seed + call, *shape), f"{kind.__name__}, call {call}"
             y = run(theirs, parameters(ours), x)
             yield from compare(ours(x), y, {**parameters(ours), "x": x}, what)
-            yield Comparison(f"u, {what}", vectors[0].get_buffer("u"), vectors[1].get_buffer("_u"))
-            yield Comparison(f"v, {what}", vectors[0].get_buffer("v"), vectors[1].get_buffer("_v"))
+            for name in ("u", "v"):  # torch's move in place
+                moved = vectors[1].get_buffer(f"_{name}").clone()
+                yield Comparison(f"{name}, {what}", vectors[0].get_buffer(name), moved)
     weight = noise(seed, 6, 8).detach()
     norm = SpectralNorm(weight, steps=1_000)
     largest = torch.linalg.matrix_norm(norm(weight), 2)

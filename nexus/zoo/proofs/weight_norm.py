@@ -55,7 +55,7 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         what = f"{kind.__name__}, dim={dim}"
         yield Comparison(f"start of {what}", ours(x), plain(x))
         for name, value in ours.state_dict().items():
-            yield Comparison(f"{name} of {what}", value, theirs.state_dict()[name])
+            yield Comparison(f"{name} of {what}", value.clone(), theirs.state_dict()[name])  # ours are drawn below
             if value.shape != theirs.state_dict()[name].shape:
                 return  # torch's kernel would read lengths of another shape from memory that is not theirs
         drawn(ours, seed)
