@@ -199,7 +199,7 @@ def switch_moe() -> dict[str, Step]:
     from transformers.models.switch_transformers import modeling_switch_transformers as switch
 
     config = switch.SwitchTransformersConfig(
-        d_model=WIDTH, d_ff=512, num_experts=8, expert_capacity=80, dropout_rate=0.0
+        d_model=WIDTH, d_ff=512, num_experts=8, expert_capacity=80, dropout_rate=0.0, router_jitter_noise=0.0
     )
     ours = components.SwitchMoE(WIDTH, 512, 8, capacity=80)
     theirs, x = switch.SwitchTransformersSparseMLP(config), text()
