@@ -3,9 +3,9 @@
     python benchmarks/attention.py                      all rows (a few minutes on one core)
     python benchmarks/attention.py --only moe,flash --rounds 9
 
-Rounds go through the peers in turn, so that a machine whose speed drifts is fair to all; the median counts, and a ratio
-above 1 means that ours is faster. Weights are not shared: only the work is the same. Writes
-benchmarks/results/attention.json.
+Rounds go through the peers in turn, so that a machine whose speed drifts is fair to all. What counts is the median of
+the processor's time on one thread: a machine that others use too then tells the same. A ratio above 1 means that ours
+is faster. Weights are not shared: only the work is the same. Writes benchmarks/results/attention.json.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def switch_moe() -> dict[str, Step]:
     from transformers.models.switch_transformers import modeling_switch_transformers as switch
 
     config = switch.SwitchTransformersConfig(
-        d_model=WIDTH, d_ff=512, num_experts=8, expert_capacity=80, dropout_rate=0.0
+        d_model=WIDTH, d_ff=512, num_experts=8, expert_capacity=80, dropout_rate=0.0, router_jitter_noise=0.0
     )
     ours = components.SwitchMoE(WIDTH, 512, 8, capacity=80)
     theirs, x = switch.SwitchTransformersSparseMLP(config), text()
@@ -258,14 +258,16 @@ ROWS: dict[str, Callable[[], dict[str, Step]]] = {
 
 
 def in_turn(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Median seconds of each, round by round; the first round warms up."""
+    """Median seconds of each, round by round, begun with another each time; the first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
+    order = list(steps)
     for number in range(rounds + 1):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            step()
+        order.append(order.pop(0))
+        for name in order:
+            started = time.process_time()
+            steps[name]()
             if number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(time.process_time() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -274,15 +276,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(ROWS))
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    result: dict[str, Any] = {
-        "torch": torch.__version__,
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "rows": {},
-    }
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"torch": torch.__version__, "rounds": options.rounds, "rows": {}}
+    if RESULTS.is_file():  # rows that are not measured now stay
+        result["rows"] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     for name in options.only.split(","):
         torch.manual_seed(0)
         medians = in_turn(ROWS[name](), options.rounds)

@@ -1,11 +1,12 @@
 """Every position encoding trained short and read long: one small byte-level decoder each, on the same text.
 
-    python benchmarks/length_extrapolation.py                     all of them (some five minutes on one core)
+    python benchmarks/length_extrapolation.py --card              all of them, and the card in the docs (ten minutes)
     python benchmarks/length_extrapolation.py --only rope,alibi --steps 100
 
 The text is Python's own manual (the standard library's ``pydoc_data.topics``), the last tenth held out. Trained on 128
 bytes, read at 128 to 1,024: the loss is that of the last 64 bytes of each text, so that it tells how well the model
-reads there, and not how well it starts. Writes benchmarks/results/length_extrapolation.json.
+reads there, and not how well it starts. Writes benchmarks/results/length_extrapolation.json after every row; ``--card``
+also writes the table and the picture of docs/05_positional_encodings/README.md.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import math
 import pydoc_data.topics
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +30,11 @@ from nexus.layers.components import RMSNorm, SwiGLU
 from nexus.layers.positional import rope_scaling
 from nexus.layers.positional.rope import RotaryEmbedding, apply_rotary
 
-RESULTS = Path(__file__).parent / "results" / "length_extrapolation.json"
-TRAINED, LENGTHS, LAST = 128, (128, 256, 512, 1_024), 64
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "length_extrapolation.json"
+PAGE, PICTURE = ROOT / "docs" / "05_positional_encodings" / "README.md", "length_extrapolation.png"
+BEGIN, END = "<!-- length -->", "<!-- /length -->"
+TRAINED, LENGTHS, LAST, TEXTS = 128, (128, 256, 512, 1_024), 64, 32
 D_MODEL, HEADS, LAYERS, BATCH = 64, 4, 2, 8
 HEAD_DIM = D_MODEL // HEADS
 
@@ -184,43 +189,103 @@ def train(model: Decoder, ids: Tensor, steps: int) -> None:
 
 
 @torch.no_grad()
-def perplexity(model: Decoder, ids: Tensor, length: int, texts: int = 32) -> float:
+def perplexity(model: Decoder, ids: Tensor, length: int, at_a_time: int = 4) -> float:
     """Of the last bytes of held-out texts that end at the same places, whatever the length."""
-    ends = torch.linspace(max(LENGTHS) + 1, len(ids) - 1, texts).long().tolist()
+    ends = torch.linspace(max(LENGTHS) + 1, len(ids) - 1, TEXTS).long().tolist()
     losses = []
-    for end in ends:
-        piece = ids[end - length - 1 : end]
-        losses.append(F.cross_entropy(model(piece[None, :-1])[0, -LAST:], piece[-LAST:]))
+    for batch in torch.stack([ids[end - length - 1 : end] for end in ends]).split(at_a_time):
+        logits = model(batch[:, :-1])[:, -LAST:]
+        losses.append(F.cross_entropy(logits.flatten(0, 1), batch[:, -LAST:].flatten()))
     return math.exp(float(torch.stack(losses).mean()))
 
 
-def main() -> None:
-    """Train and read each, print a table, write it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(SCHEMES).replace(", ", "; "), help="names, by commas; '; ' inside")
-    parser.add_argument("--steps", type=int, default=400)
-    options = parser.parse_args()
+def measure(names: list[str], steps: int, resume: bool = False) -> dict[str, Any]:
+    """Train and read each, print a table, keep what is done in the results' file."""
     learn, held_out = text()
-    result: dict[str, Any] = {"trained_length": TRAINED, "steps": options.steps, "torch": torch.__version__, "rows": {}}
+    result: dict[str, Any] = {"trained_length": TRAINED, "steps": steps, "torch": torch.__version__, "rows": {}}
+    if resume and RESULTS.is_file():
+        result["rows"] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
+        names = [name for name in names if name not in result["rows"]]
     trained: dict[str, dict[str, Tensor]] = {}
     print(f"{'perplexity at':20}" + "".join(f"{n:>9}" for n in LENGTHS))
-    for name in (part.replace("; ", ", ") for part in options.only.split(",")):
+    for name in names:
         torch.manual_seed(0)
         started, model, family = time.perf_counter(), Decoder(SCHEMES[name]), name.split(",")[0]
         if family in trained:  # a scaling is another way to read the same weights
             model.load_state_dict(trained[family])
         else:
-            train(model, learn, options.steps)
+            train(model, learn, steps)
             trained[family] = model.state_dict()
         lengths = [n for n in LENGTHS if name != "learned" or n <= TRAINED]
         row = {str(n): perplexity(model, held_out, n) for n in lengths}
         result["rows"][name] = row | {"seconds": time.perf_counter() - started}
-        print(
-            f"{name:20}" + "".join(f"{row[str(n)]:9.2f}" if n in lengths else f"{'none':>9}" for n in LENGTHS),
-            flush=True,
-        )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        cells = "".join(f"{row[str(n)]:9.2f}" if n in lengths else f"{'none':>9}" for n in LENGTHS)
+        print(f"{name:20}{cells}", flush=True)
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def in_order(result: dict[str, Any]) -> list[tuple[str, list[float]]]:
+    """Names and perplexities, the best at the greatest length first; what cannot be read there comes last."""
+    rows = [(name, [row[str(n)] for n in LENGTHS if str(n) in row]) for name, row in result["rows"].items()]
+    return sorted(rows, key=lambda row: (-len(row[1]), row[1][-1]))
+
+
+def card(result: dict[str, Any]) -> str:
+    """The table in Markdown, with the comments around it."""
+    head = [f"| Perplexity of the last {LAST} bytes of | " + " | ".join(f"{n:,}" for n in LENGTHS) + " |"]
+    head.append("|---" * (1 + len(LENGTHS)) + "|")
+    lines = []
+    for name, values in in_order(result):
+        cells = [f"{value:.2f}" for value in values] + ["none"] * (len(LENGTHS) - len(values))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    told = (
+        f"Trained on {TRAINED} bytes for {result['steps']} steps of {BATCH} texts, one seed; a decoder of {LAYERS} "
+        f"layers of width {D_MODEL}; {TEXTS} held-out texts. The scalings of RoPE read the weights that plain RoPE "
+        "learnt. LongRoPE is not in the table: its factors come from a search. Again: "
+        "`python benchmarks/length_extrapolation.py --card`."
+    )
+    if absent := [name for name in SCHEMES if name not in result["rows"]]:
+        told = f"**Not measured yet:** {'; '.join(absent)} (`--resume` goes on from here). {told}"
+    picture = f"![How much worse each reads beyond what it was trained on](../assets/{PICTURE})"
+    return "\n".join([BEGIN, "", picture, "", *head, *lines, "", told, "", END, ""])
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """A row for each scheme, a dot for each length: perplexity over that at the trained length, logarithmic."""
+    from matplotlib.figure import Figure
+
+    rows = [(name, values) for name, values in in_order(result) if len(values) > 1]
+    figure = Figure(figsize=(7.5, 0.28 * len(rows) + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    for i, colour in zip(range(1, len(LENGTHS)), ("#9ecae1", "#4292c6", "#08306b"), strict=True):
+        label = f"{LENGTHS[i] // TRAINED} times as long"
+        axes.scatter([v[i] / v[0] for _, v in rows], range(len(rows)), s=42, color=colour, label=label, zorder=3)
+    axes.axvline(1, color="0.6", linewidth=1)
+    axes.set(xscale="log", xlabel=f"perplexity over that at the trained length ({TRAINED} bytes)")
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.invert_yaxis()
+    axes.grid(axis="x", color="0.9")
+    axes.legend(frameon=False, loc="lower right")
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure, and write the card if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(SCHEMES).replace(", ", "; "), help="names, by commas; '; ' inside")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there, measure the others")
+    parser.add_argument("--card", action="store_true", help="write table and picture into the docs")
+    options = parser.parse_args()
+    result = measure([part.replace("; ", ", ") for part in options.only.split(",")], options.steps, options.resume)
+    if options.card:
+        draw(result, ROOT / "docs" / "assets" / PICTURE)
+        page = PAGE.read_text(encoding="utf-8")
+        made = re.sub(rf"{BEGIN}.*?{END}\n", lambda _: card(result), page, count=1, flags=re.DOTALL)
+        PAGE.write_text(made, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     python benchmarks/ssm.py scan       # one group: scan, mamba, mamba2, delta, rwkv, retention
 
 Each group has the forms that give the same numbers; every round times each of them once, in turn, and the ratio is of
-medians. Forward and backward, float32, batch 2, 512 tokens.
+medians of the processor's time, so that a machine that others use too tells the same. Forward and backward, float32,
+batch 2, 512 tokens.
 """
 
 from __future__ import annotations
@@ -131,9 +132,9 @@ def measure(runs: dict[str, Run], rounds: int = ROUNDS) -> dict[str, float]:
     for turn in range(rounds):
         names = [*runs][turn % len(runs) :] + [*runs][: turn % len(runs)]
         for name in names:
-            start = time.perf_counter()
+            start = time.process_time()
             runs[name]()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -31,11 +31,24 @@ from nexus.layers.ssm.s4d import S4D
 from nexus.layers.ssm.s5 import S5
 from nexus.layers.ssm.xlstm import MLSTM, SLSTM
 
+
+class GatedS5(nn.Module):
+    """S5 with the activation that its paper's layers have behind the linear system: ``g sigmoid(W g)``, g = gelu(y)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ssm, self.gate = S5(width, width, dt_min=0.01), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        y = F.gelu(self.ssm(x)[0])
+        return y * torch.sigmoid(self.gate(y)), None
+
+
 LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "mamba": lambda d: Mamba(d, d_state=8),
     "s4": lambda d: S4(d, d_state=16, dt_min=0.01),
     "s4d": lambda d: S4D(d, d_state=16, dt_min=0.01),
-    "s5": lambda d: S5(d, d, dt_min=0.01),
+    "s5": GatedS5,
     "h3": lambda d: H3(d, d_state=16, head_dim=4),
     "hyena": lambda d: Hyena(d, 64, filter_width=32, bands=8),
     "gated_delta_net": lambda d: GatedDeltaNet(d, 2, d // 2, d // 2),
@@ -138,8 +151,8 @@ def digits_accuracy(name: str, seed: int = 0, epochs: int = 20, width: int = 48)
     train_x, test_x = (torch.tensor(p, dtype=torch.float32).unsqueeze(-1) for p in parts[:2])
     train_y, test_y = (torch.tensor(p) for p in parts[2:])
     model = Stack(LAYERS[name], 1, 10, width, depth=2)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, epochs * -(-len(train_x) // 50))
+    optimiser = torch.optim.AdamW(groups(model), lr=1e-2, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [1e-2, 2e-3], epochs * -(-len(train_x) // 50))
     for _ in range(epochs):
         for rows in torch.randperm(len(train_x)).split(50):
             loss = F.cross_entropy(model.head(model(train_x[rows]).mean(1)), train_y[rows])
@@ -149,6 +162,16 @@ def digits_accuracy(name: str, seed: int = 0, epochs: int = 20, width: int = 48)
             schedule.step()
     with torch.no_grad():
         return float((model.head(model(test_x).mean(1)).argmax(-1) == test_y).float().mean())
+
+
+def groups(model: nn.Module) -> list[dict[str, object]]:
+    """What makes up the linear systems learns slowly and without decay, as in the papers of S4 and S5; and the rest."""
+    system = {"Lambda", "log_step", "log_dt", "log_A_real", "A_imag", "B", "P"}
+    named = [(name.rpartition(".")[2] in system, p) for name, p in model.named_parameters()]
+    return [
+        {"params": [p for inside, p in named if not inside]},
+        {"params": [p for inside, p in named if inside], "weight_decay": 0.0},
+    ]
 
 
 def accuracy(task: str, name: str, seed: int = 0) -> float:

@@ -66,9 +66,15 @@ def _add_zoo(commands: Any) -> None:
     add("--section", **section)
     add("--stale", action="store_true", help="leave out what has a certificate for its present code")
     add("--seeds", metavar="N", type=int, default=3, help="how many (default: %(default)s)")
+    card = actions.add_parser("card", help="what it costs and how well it is proved, as on its page")
+    card.add_argument("name", metavar="NAME")
+    card.add_argument("--at", metavar="SIZES", help="what it costs at other sizes, for instance d_model=4096,T=8192")
+    cost = actions.add_parser("cost", help="count again what systems cost, beside their formulas")
+    cost.add_argument("names", metavar="NAME", nargs="*", help="a system's name, stem or title")
+    cost.add_argument("--all", action="store_true", dest="everything", help="every system that has a proof")
+    cost.add_argument("--section", **section)
     for action, text in (
         ("show", "everything that is known of one system"),
-        ("card", "what it costs and how well it is proved, as on its page"),
         ("bench", "forward and backward beside its peers"),
         ("new", "lay out code, proof, test and page of a system that is still planned"),
     ):

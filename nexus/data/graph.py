@@ -69,7 +69,7 @@ class Graph:
                 raise ValueError(f"{name} has {len(given)} rows for {edge_index.shape[1]} edges; give one for each")
         if edge_attr is not None and edge_attr.dim() == 1:
             edge_attr = edge_attr[:, None]
-        dst, order = edge_index[1].long().sort(stable=True)
+        dst, order = _sorted(edge_index[1].long(), n_nodes)
         if node_ptr is None:
             node_ptr = torch.tensor([0, n_nodes], device=dst.device)
         attr, kind = (None if t is None else t.index_select(0, order) for t in (edge_attr, edge_type))
@@ -118,6 +118,11 @@ class Graph:
         return torch.bincount(self.dst, minlength=self.n_nodes)
 
     @cached_property
+    def inverse_degree(self) -> Tensor:
+        """(N, 1) 1 over the number of edges that end in each node, 1 where there is none; float64."""
+        return 1 / self.degree.clamp(min=1).double().unsqueeze(1)
+
+    @cached_property
     def ptr(self) -> Tensor:
         """(N + 1,) first edge of each node: those of node i are ``ptr[i] : ptr[i + 1]``."""
         return torch.cat((self.degree.new_zeros(1), self.degree.cumsum(0)))
@@ -130,8 +135,9 @@ class Graph:
     @cached_property
     def transposed(self) -> Graph:
         """The same edges turned round and sorted anew; its ``order`` refers to the edges of this graph."""
-        flipped = torch.stack((self.dst, self.src))
-        return Graph.from_edges(flipped, self.n_sources, n_sources=self.n_nodes)
+        source, order = _sorted(self.src, self.n_sources)
+        whole = torch.tensor([0, self.n_sources], device=source.device)
+        return Graph(self.dst[order], source, self.n_sources, self.n_nodes, order, whole)
 
     @cached_property
     def _bags(self) -> dict[int, tuple[Tensor, Tensor]]:
@@ -220,6 +226,21 @@ class Graph:
     def astype(self, dtype: torch.dtype) -> Graph:
         """The same graph with edge features of another floating type."""
         return self if self.edge_attr is None else replace(self, edge_attr=self.edge_attr.to(dtype))
+
+
+def _sorted(nodes: Tensor, n_nodes: int) -> tuple[Tensor, Tensor]:
+    """Nodes (E,) in ascending order and where each stood; equal ones keep their order.
+
+    On a CPU node and place are packed into one number each: numpy sorts these many times as fast (measured) as torch
+    sorts the nodes and keeps the places.
+    """
+    bits = len(nodes).bit_length()
+    if nodes.device.type != "cpu" or n_nodes.bit_length() + bits > 63:
+        values, order = nodes.sort(stable=True)
+        return values, order
+    packed = (nodes << bits) + torch.arange(len(nodes))
+    packed.numpy().sort()  # in place; no two are equal, so no order can be lost
+    return packed >> bits, packed & ((1 << bits) - 1)
 
 
 def _starts(graphs: Sequence[Graph], edges: bool = False) -> list[int]:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from textwrap import wrap
 
 from nexus.catalog import PACKAGE, PROOFS, Row
 from nexus.core.files import atomic_write_text
 from nexus.zoo import certificate
+from nexus.zoo.arithmetic import NUMBER_BYTES, sizes_of, values
 from nexus.zoo.certificate import Bench, Certificate
 
 BEGIN, END = "<!-- card -->", "<!-- /card -->"
 _CARD = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}\n", re.DOTALL)
 _ARXIV = re.compile(r"\d{4}\.\d{4,5}")
 _TITLE = re.compile(r"\A# .*\n")
+WIDTH = 110  # of a line of formulas
 _UNITS = {
     "parameters": "parameters",
     "flops": "FLOPs",
@@ -28,8 +31,28 @@ _UNITS = {
 def card(row: Row) -> str:
     """The card as Markdown, with the two comments around it; of a system without a certificate, what is planned."""
     cells = [(name, text.replace("|", "\\|")) for name, text in _cells(row)]
-    lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in cells)]
-    return "\n".join([BEGIN, "", *lines, "", END, ""])
+    lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in cells), "", *_formulas(row)]
+    return "\n".join([BEGIN, "", *lines, END, ""])
+
+
+def at_sizes(row: Row, text: str) -> str:
+    """What the formulas give at sizes like ``d_model=512,T=1024``; those left out are the first that were checked.
+
+    Raises:
+        ValueError: the system has no formulas, or no size of such a name.
+    """
+    record = certificate.read(row)
+    if record is None or not record.formulas:
+        raise ValueError(f"{row.name}: has no formulas; `nexus zoo list` says what is proved, the card what is known")
+    known, asked = {"E": NUMBER_BYTES, **sizes_of(record.sizes[0])}, sizes_of(text)
+    if strange := asked.keys() - known.keys():
+        raise ValueError(f"{', '.join(sorted(strange))}: no size of {row.name}; it has {', '.join(known)}")
+    sizes = known | asked
+    lines = [", ".join(f"{name}={size}" for name, size in sizes.items())]
+    lines += [
+        f"  {_UNITS.get(name, name):26} {value:>22,.0f}" for name, value in values(record.formulas, sizes).items()
+    ]
+    return "\n".join([*lines, *([f"holds for: {record.note}"] if record.note else []), ""])
 
 
 def with_card(text: str, row: Row) -> str:
@@ -100,10 +123,28 @@ def _cost(record: Certificate) -> str:
     parts = []
     for name, unit in _UNITS.items():
         if name in record.cost:
-            formula = f" (`{record.formulas[name]}`)" if name in record.formulas else ""
-            parts.append(f"{record.cost[name]:,.0f} {unit}{formula}")
+            parts.append(f"{record.cost[name]:,.0f} {unit}")
     parts.append(f"{_time(record.cost['seconds'])} forward and backward")
     return ", ".join(parts)
+
+
+def _formulas(row: Row) -> Iterator[str]:
+    """What it costs at any sizes, parts first; nothing where no formulas are recorded."""
+    record = certificate.read(row)
+    if record is None or row.status != "proved" or not record.formulas:
+        return
+    names = sizes_of(record.sizes[0])
+    asked = ",".join(f"{name}=1024" for name in ("T", "d_model") if name in names) or f"{next(iter(names))}=8"
+    yield f"What it costs at any sizes, for instance `nexus zoo card {row.name} --at {asked}`:"
+    yield from ("", "```text")
+    width = max(len(_UNITS.get(name, name)) for name in record.formulas)
+    for name, text in record.formulas.items():
+        start = f"{_UNITS.get(name, name):{width}} = "
+        yield from wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False)
+    yield from ("```", "")
+    note = f"Holds for: {record.note}. " if record.note else ""
+    yield f"{note}Counted the same at {' and at '.join(f'`{sizes}`' for sizes in record.sizes)}."
+    yield ""
 
 
 def _speed(bench: Bench) -> str:

@@ -39,7 +39,9 @@ class Certificate(BaseConfig):
         outputs, gradients: largest difference, see :class:`nexus.zoo.proof.Comparison`; None where none was compared.
         tolerance: the difference that was allowed.
         mutations: each planted mistake, and what gave it away.
-        cost: of the example: parameters, FLOPs, bytes and seconds, see :mod:`nexus.zoo.cost`; ``formulas`` for them.
+        cost: of the example: parameters, FLOPs, bytes and seconds, see :mod:`nexus.zoo.cost`.
+        formulas: of these at any sizes, parts first; ``sizes`` at which they gave what was counted, each as
+            "d_model=16,n_heads=4"; ``note``: of which variant they are.
         bench: what `nexus zoo bench` measured, if it was run.
         date, machine, command: when, where, and how to get it again.
         sources: SHA-256 of the text of the code and of the proof.
@@ -58,6 +60,8 @@ class Certificate(BaseConfig):
     mutations: dict[str, str]
     cost: dict[str, float]
     formulas: dict[str, str] = field(default_factory=dict)
+    sizes: tuple[str, ...] = ()
+    note: str = ""
     bench: Bench | None = None
     date: str
     machine: dict[str, str]

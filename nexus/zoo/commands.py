@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from nexus.catalog import PACKAGE, SECTIONS, Row, Status, find, rows
 from nexus.zoo import certificate
+from nexus.zoo.arithmetic import COSTS
 
 
 def list_systems(section: int | None = None, status: Status | None = None) -> int:
@@ -68,12 +69,33 @@ def verify(names: Sequence[str], everything: bool, section: int | None, stale: b
     return 1 if failed else 0
 
 
-def card(name: str) -> int:
-    """Print the card of a system's page."""
+def card(name: str, at: str | None) -> int:
+    """Print the card of a system's page; with ``at``, what its formulas give at these sizes."""
     from nexus.zoo import card as cards
 
-    print(cards.card(find(name)), end="")
+    row = find(name)
+    print(cards.at_sizes(row, at) if at else cards.card(row), end="")
     return 0
+
+
+def cost(names: Sequence[str], everything: bool, section: int | None) -> int:
+    """Count again what systems cost, beside their formulas, and bring their cards up to date; 1 if one is wrong."""
+    from nexus.zoo import cost as costs
+    from nexus.zoo import index
+    from nexus.zoo.verify import load_proof
+
+    failed = 0
+    for row in (chosen := _chosen(names, everything, section)):
+        try:
+            record = costs.refresh(row, load_proof(row).example())
+            given = [name for name in COSTS if name in record.formulas]
+            print(f"counted    {row.name}: {', '.join(given) + ' by formula' if given else 'no formulas yet'}")
+        except ValueError as error:
+            failed += 1
+            print(f"WRONG      {row.name}: {error}", flush=True)
+    index.refresh()
+    print(f"{len(chosen) - failed} of {len(chosen)} counted")
+    return 1 if failed else 0
 
 
 def bench(name: str) -> int:
@@ -106,7 +128,7 @@ def new(name: str) -> int:
 
 def _chosen(names: Sequence[str], everything: bool, section: int | None) -> list[Row]:
     if sum((bool(names), everything, section is not None)) != 1:
-        raise ValueError("verify: give either names, or --all, or --section. cure: for example --section 6")
+        raise ValueError("systems: give either names, or --all, or --section. cure: for example --section 6")
     if names:
         return [find(name) for name in names]
     return [row for row in rows(section) if row.proof_file.is_file()]

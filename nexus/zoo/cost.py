@@ -1,112 +1,86 @@
-"""What a system costs: parameters, FLOPs, bytes kept for backward, bytes of the cache; measured, and by formula.
+"""What a system costs: parameters, FLOPs, bytes kept for backward, bytes of the cache; counted, and by formula.
 
-The one idea: a formula is believed only where a measurement gives the same number. A proof may say
-
-    def cost(example: Example) -> Formulas:          for instance, of a norm over the last dimension:
-        B, T, D = example.inputs[0].shape
-        return Formulas({"B": B, "T": T, "D": D}, parameters="2 * D", flops="0")
-    def cache(example: Example) -> object            what is kept between two steps of decoding
-
-FLOPs are those of matrix products and convolutions in one forward pass, as torch counts them: a product of (m, k) and
-(k, n) is 2 m k n. The element size in bytes is ``E`` in every formula.
+The one idea: a formula is believed only where a count gives the same number, at sizes that have nothing in common
+(:mod:`nexus.zoo.formulas`). FLOPs are those of matrix products and convolutions in one forward pass, as torch counts
+them: a product of (m, k) and (k, n) is 2 m k n.
 """
 
 from __future__ import annotations
 
-import ast
-import operator
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from nexus.catalog import Row
+from nexus.layers.ssm import scan
+from nexus.zoo import certificate, formulas
+from nexus.zoo.arithmetic import values
+from nexus.zoo.formulas._entry import Entry
 from nexus.zoo.proof import Example
 
 ACTIVATION_SLACK = 0.05  # what a version of torch keeps more or less than the formula says
 ROUNDS = 5
-OPERATIONS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Pow: operator.pow,
-}
-
-
-@dataclass(frozen=True)
-class Formulas:
-    """Formulas over named sizes, with ``+ - * / // **``; an empty one is not given.
-
-    Attributes:
-        sizes: the names' values in the example.
-        parameters, flops: numbers. activations, cache: bytes.
-    """
-
-    sizes: Mapping[str, int]
-    parameters: str = ""
-    flops: str = ""
-    activations: str = ""
-    cache: str = ""
-
-    def given(self) -> dict[str, str]:
-        """The formulas that are not empty."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "sizes" and getattr(self, f.name)}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Measured on an example: counts, bytes, and seconds of forward and backward (median)."""
+    """Of one call: counts and bytes; ``cache`` None where there is no state."""
 
     parameters: int
     flops: int
     activations: int
-    cache: int | None
-    seconds: float
+    cache: int | None = None
 
     def known(self) -> dict[str, float]:
-        """What was measured, by name."""
+        """What was counted, by name."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def value_of(formula: str, sizes: Mapping[str, int]) -> float:
-    """The number that a formula gives.
-
-    Raises:
-        ValueError: it holds a name without a size, or something other than arithmetic.
-    """
-
-    def walk(node: ast.expr) -> Any:
-        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-            return node.value
-        if isinstance(node, ast.Name) and node.id in sizes:
-            return sizes[node.id]
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
-            return OPERATIONS[type(node.op)](walk(node.left), walk(node.right))
-        raise ValueError(f"{formula!r}: {ast.unparse(node)!r} is neither arithmetic nor one of {sorted(sizes)}")
-
-    return walk(ast.parse(formula, mode="eval").body)
-
-
-def measure(example: Example, cache: object = None) -> Cost:
-    """Count and measure one call of the example."""
+def count(example: Example, state: object = None) -> Cost:
+    """Count one call of the example."""
     module, inputs = example
-    with FlopCounterMode(display=False) as counter:
-        module(*inputs)
     return Cost(
         parameters=sum(p.numel() for p in module.parameters()),
-        flops=counter.get_total_flops(),
+        flops=flops_of(lambda: module(*inputs)),
         activations=saved_bytes(module, inputs),
-        cache=None if cache is None else tensor_bytes(cache),
-        seconds=statistics.median(_seconds(module, inputs) for _ in range(ROUNDS)),
+        cache=None if state is None else tensor_bytes(state),
     )
+
+
+def flops_of(call: Callable[[], object]) -> int:
+    """FLOPs of a call. Two things that torch's counter passes over are added: its own attention for CPUs, and what an
+    operator of ours does inside."""
+    own = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        torch.ops.nexus.scan_forward: _inside(scan._forward._init_fn),
+    }
+    with FlopCounterMode(display=False, custom_mapping=own) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def _attention(q: torch.Size, k: torch.Size, v: torch.Size, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(q, k, v))
+
+
+def _inside(operator: Callable[..., object]) -> Callable[..., int]:
+    def flops(*args: Any, out_val: object = None, **kwargs: Any) -> int:
+        return flops_of(lambda: operator(*args, **kwargs))
+
+    flops._get_raw = True  # type: ignore[attr-defined]  # tensors, not their shapes
+    return flops
+
+
+def seconds(example: Example) -> float:
+    """Of forward and backward, the median of a few rounds."""
+    return statistics.median(_seconds(*example) for _ in range(ROUNDS))
 
 
 def saved_bytes(module: nn.Module, inputs: tuple[object, ...]) -> int:
@@ -129,8 +103,8 @@ def saved_bytes(module: nn.Module, inputs: tuple[object, ...]) -> int:
 
 def tensor_bytes(tree: object) -> int:
     """Bytes of all tensors in a state, or what its own ``nbytes()`` says."""
-    if callable(count := getattr(tree, "nbytes", None)):
-        return int(count())
+    if callable(nbytes := getattr(tree, "nbytes", None)):
+        return int(nbytes())
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(tree))
 
 
@@ -156,32 +130,53 @@ def _seconds(module: nn.Module, inputs: tuple[object, ...]) -> float:
     return time.perf_counter() - start
 
 
-def card(proof: ModuleType, example: Example) -> tuple[Cost, Formulas | None]:
-    """The measured cost, and the formulas if the proof gives any.
+# ---- beside formulas -------------------------------------------------------------------------------------------------
+
+
+def check(entry: Entry) -> None:
+    """Build the entry's system at each set of its sizes and hold every formula against what is counted.
 
     Raises:
-        ValueError: a formula and the measurement differ.
+        ValueError: a formula gives another number; names both, and the sizes.
     """
-    cost = measure(example, proof.cache(example) if hasattr(proof, "cache") else None)
-    formulas = proof.cost(example) if hasattr(proof, "cost") else None
-    if formulas is not None:
-        sizes = {"E": _element_size(example), **formulas.sizes}
-        faults = [_fault(name, text, value_of(text, sizes), cost.known()) for name, text in formulas.given().items()]
+    for sizes in entry.sizes:
+        torch.manual_seed(0)
+        example = entry.build(**sizes)
+        counted = count(example, entry.state(example) if entry.cache else None).known()
+        given = values(entry.formulas(), sizes)
+        faults = [_fault(name, given[name], counted[name]) for name in counted if name in given]
         if any(faults):
-            raise ValueError("; ".join(filter(None, faults)))
-    return cost, formulas
+            raise ValueError(f"at {_listed(sizes)}: {'; '.join(filter(None, faults))}")
 
 
-def _fault(name: str, formula: str, value: float, measured: Mapping[str, float]) -> str:
-    if name not in measured:
-        return f"{name}: there is a formula ({formula}), but nothing to measure; give the proof a `cache` function"
-    slack = ACTIVATION_SLACK * measured[name] if name == "activations" else 0
-    if abs(value - measured[name]) <= slack:
-        return ""
-    return f"{name}: the formula {formula} gives {value:g}, measured are {measured[name]:g}"
+def _fault(name: str, value: float, counted: float) -> str:
+    slack = ACTIVATION_SLACK * counted if name == "activations" else 0
+    return "" if abs(value - counted) <= slack else f"{name}: the formula gives {value:g}, counted are {counted:g}"
 
 
-def _element_size(example: Example) -> int:
-    for tensor in [*example.module.parameters(), *floats_of(example.inputs)]:
-        return tensor.element_size()
-    return torch.get_default_dtype().itemsize
+def _listed(sizes: Mapping[str, int]) -> str:
+    return ",".join(f"{name}={size}" for name, size in sizes.items())
+
+
+def recorded(row: Row) -> dict[str, Any]:
+    """What a certificate says of the formulas of a row: they have just been checked; nothing where there are none."""
+    entry = formulas.find(row.stem)
+    if entry is None:
+        return {"formulas": {}, "sizes": (), "note": ""}
+    check(entry)
+    return {"formulas": entry.formulas(), "sizes": tuple(map(_listed, entry.sizes)), "note": entry.note}
+
+
+def refresh(row: Row, example: Example) -> certificate.Certificate:
+    """Count again, check the formulas, and put both on the row's certificate.
+
+    Raises:
+        ValueError: there is no certificate for the present text, or a formula is wrong.
+    """
+    record = certificate.read(row)
+    if record is None or row.status != "proved":
+        raise ValueError(f"{row.name}: is not proved as it stands; run `nexus zoo verify {row.name}` first")
+    cost = {**count(example).known(), "seconds": record.cost["seconds"]}
+    made = record.replace(cost=cost, **recorded(row))
+    certificate.write(row, made)
+    return made

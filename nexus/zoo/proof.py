@@ -14,8 +14,9 @@ Every system of the catalogue that is proved has a module ``nexus/zoo/proofs/<st
 and may have, where there is something to say,
 
     GOLDEN = ("s4",)                          frozen answers that it reads, other than one of its own stem
-    def cost(example) -> Formulas             see `nexus.zoo.cost`, as for `def cache(example)`
     def large() -> Example                    see `nexus.zoo.bench`, as for `def peers(example)`
+
+What it costs stands beside that, in ``nexus/zoo/formulas/<family>.py``.
 
 ``prove`` imports the system's module inside the function, so that a mutated one can take its place.
 """

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -146,6 +146,11 @@ def _old(row: Row) -> Certificate | None:
         return None  # unreadable, and about to be replaced
 
 
+def _cost(row: Row, proof: ModuleType) -> tuple[dict[str, float], float, dict[str, Any]]:
+    example = proof.example()
+    return cost.count(example).known(), cost.seconds(example), cost.recorded(row)
+
+
 def _certificate(row: Row, proof: ModuleType, seeds: Sequence[int]) -> Certificate:
     findings = _sound(row, "the proof", lambda: run_proof(row.stem, seeds))
     if not findings.holds:
@@ -153,7 +158,7 @@ def _certificate(row: Row, proof: ModuleType, seeds: Sequence[int]) -> Certifica
     caught = mutate.catches(row, seeds)
     if missed := [name for name, how in caught.items() if how is None]:
         raise NotProved(f"{row.name}: the proof does not notice {len(missed)} planted mistakes: {'; '.join(missed)}")
-    measured, formulas = _sound(row, "the cost", lambda: cost.card(proof, proof.example()))
+    counted, seconds, formulas = _sound(row, "the cost", lambda: _cost(row, proof))
     return Certificate(
         system=row.name,
         oracle=row.oracle,
@@ -166,8 +171,8 @@ def _certificate(row: Row, proof: ModuleType, seeds: Sequence[int]) -> Certifica
         gradients=findings.gradients,
         tolerance=proof.TOLERANCE,
         mutations={name: how for name, how in caught.items() if how},
-        cost=measured.known(),
-        formulas=formulas.given() if formulas else {},
+        cost={**counted, "seconds": seconds},
+        **formulas,
         date=certificate.today(),
         machine=certificate.machine(),
         command=f"nexus zoo verify {row.name}" + ("" if tuple(seeds) == SEEDS else f" --seeds {len(seeds)}"),

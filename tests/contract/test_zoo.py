@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nexus.catalog import PACKAGE, ROWS, Row, find
 from nexus.core.base import BaseConfig, ConfigError, NexusModule
-from nexus.zoo import card, certificate, cost
+from nexus.zoo import card, certificate, cost, formulas
 from nexus.zoo.mutate import mutated_text
 from nexus.zoo.new import BLANK, PAGE_TEMPLATE, own_test
 from nexus.zoo.proof import Example
@@ -149,12 +149,13 @@ def test_at_least_three_typical_mistakes_are_planted(row):
 
 @each(PROVED)
 def test_costs_are_those_of_the_certificate(row):
-    proof = load_proof(row)
     torch.manual_seed(0)
-    measured, _ = cost.card(proof, proof.example())  # raises where a formula is off
-    record = certificate.read(row)
+    counted, record, entry = cost.count(load_proof(row).example()), certificate.read(row), formulas.find(row.stem)
     assert record is not None
-    assert (measured.parameters, measured.flops) == (record.cost["parameters"], record.cost["flops"])
+    cure = f"run `nexus zoo cost {row.name}`"
+    assert (counted.parameters, counted.flops) == (record.cost["parameters"], record.cost["flops"]), cure
+    assert record.formulas == (entry.formulas() if entry else {}), cure
+    assert len(record.sizes) >= (2 if entry else 0), cure
 
 
 # ---- the page and the test -------------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from nexus.catalog import find
 from nexus.cli import main
-from nexus.zoo import bench, card, certificate, mutate, verify
+from nexus.zoo import bench, card, certificate, formulas, mutate, verify
 from nexus.zoo.proof import Comparison
 from nexus.zoo.verify import Findings, NotProved
 
@@ -65,9 +66,41 @@ def test_a_mistake_that_goes_unnoticed_costs_the_certificate(apart, monkeypatch)
 
 
 def test_a_wrong_formula_costs_the_certificate(apart, monkeypatch):
-    monkeypatch.setattr(verify.load_proof(ROW), "cost", lambda e: verify.cost.Formulas({"D": 6}, parameters="3 * D"))
-    with pytest.raises(NotProved, match=r"parameters: the formula 3 . D gives 18, measured are 12"):
+    _with_wrong_formula(monkeypatch)
+    with pytest.raises(NotProved, match=r"the cost raised .*parameters: the formula gives 24, counted are 16"):
         verify.verify(ROW, [0])
+
+
+def _with_wrong_formula(monkeypatch):
+    wrong = replace(formulas.entries()["layer_norm"], parameters="3 * d_model")
+    monkeypatch.setattr(formulas, "find", lambda stem: wrong)
+
+
+def test_costs_are_counted_again_without_a_new_proof(apart, monkeypatch, capsys):
+    assert main(["zoo", "cost", "LayerNorm"]) == 1
+    assert "run `nexus zoo verify LayerNorm` first" in capsys.readouterr().out
+    made = verify.verify(ROW, [0])
+    certificate.write(ROW, made.replace(cost={"parameters": 1, "seconds": 0.5}, formulas={}, sizes=()))
+    assert main(["zoo", "cost", "LayerNorm"]) == 0
+    assert "LayerNorm: parameters, flops, activations by formula" in capsys.readouterr().out
+    again = certificate.read(ROW)
+    assert again.cost == {**made.cost, "seconds": 0.5}
+    assert (again.formulas, again.sizes, again.seeds) == (made.formulas, made.sizes, made.seeds)
+    _with_wrong_formula(monkeypatch)
+    assert main(["zoo", "cost", "LayerNorm"]) == 1
+    assert "WRONG      LayerNorm: at B=2,T=7,d_model=8: parameters" in capsys.readouterr().out
+
+
+def test_the_formulas_answer_for_other_sizes(capsys):
+    assert main(["zoo", "card", "LayerNorm", "--at", "d_model=4096,B=1,T=8192,E=2"]) == 0
+    told = capsys.readouterr().out
+    assert "d_model=4096" in told
+    assert "8,192" in told  # parameters
+    assert "67,141,632" in told  # 2 bytes, 8192 positions, 4096 features and two statistics
+    assert main(["zoo", "card", "LayerNorm", "--at", "width=3"]) == 2
+    assert "width: no size of LayerNorm; it has E, B, T, d_model" in capsys.readouterr().err
+    assert main(["zoo", "card", "NVLM", "--at", "B=3"]) == 2
+    assert "NVLM: has no formulas" in capsys.readouterr().err
 
 
 def test_a_proof_that_raises_proves_nothing(apart, monkeypatch):
@@ -186,7 +219,8 @@ def test_the_bench_puts_peers_beside_ours_on_the_card(apart, capsys):
 def test_listing_and_showing_need_no_torch():
     code = (
         "import sys; from nexus.cli import main; main(['zoo', 'list']); main(['zoo', 'show', 'LayerNorm']); "
-        "main(['zoo', 'card', 'LayerNorm']); sys.exit('torch' in sys.modules)"
+        "main(['zoo', 'card', 'LayerNorm']); main(['zoo', 'card', 'LayerNorm', '--at', 'T=3']); "
+        "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0

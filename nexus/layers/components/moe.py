@@ -5,6 +5,7 @@ al. 2017 (arXiv:1701.06538), eq. 1 to 5; in today's form (SwiGLU experts, softma
 section 2.1, and OLMoE (arXiv:2409.02060), which does not normalise the weights of the picked experts again.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -34,17 +35,25 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Weighted sum of the picked experts' answers for ``x`` (N, d_model)."""
-        chosen = routing.experts.flatten()
-        order = chosen.argsort(stable=True)  # all tokens of an expert side by side: one product each
-        token = order // routing.experts.shape[1]
-        counts = chosen.bincount(minlength=len(self.gate_up)).tolist()
-        parts = x[token].split(counts)
-        answers = torch.cat([self._expert(e, part) for e, part in enumerate(parts)])
-        return torch.zeros_like(x).index_add(0, token, answers * routing.weights.flatten()[order].unsqueeze(-1))
+        return dispatch(x, routing, self._expert, len(self.gate_up))
 
     def _expert(self, number: int, x: Tensor) -> Tensor:
         gate, up = F.linear(x, self.gate_up[number]).chunk(2, dim=-1)
         return F.linear(F.silu(gate) * up, self.down[number])
+
+
+def dispatch(x: Tensor, routing: Routing, expert: Callable[[int, Tensor], Tensor], n_experts: int) -> Tensor:
+    """Weighted sum over each token's experts of what they answer.
+
+    Args:
+        x: (N, D). expert: answers (n, D) of the expert of this number to its tokens (n, D).
+    """
+    chosen = routing.experts.flatten()
+    order = chosen.argsort(stable=True)  # all tokens of an expert side by side: one product each
+    token = order // routing.experts.shape[1]
+    counts = chosen.bincount(minlength=n_experts).tolist()
+    answers = torch.cat([expert(e, part) for e, part in enumerate(x[token].split(counts))])
+    return torch.zeros_like(x).index_add(0, token, answers * routing.weights.flatten()[order].unsqueeze(-1))
 
 
 class MoE(nn.Module):

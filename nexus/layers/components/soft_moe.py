@@ -39,5 +39,6 @@ class SoftMoE(nn.Module):
         logits = self.logits(x).flatten(2)  # (B, T, E S)
         dispatch, combine = logits.softmax(1), logits.softmax(2)  # D over tokens, C over slots
         slots = (dispatch.mT @ x).unflatten(1, self.phi.shape[:2])  # (B, E, S, D)
-        answers = F.gelu(slots @ self.up.mT) @ self.down.mT
-        return combine @ answers.flatten(1, 2)
+        by_expert = slots.transpose(0, 1).flatten(1, 2)  # (E, B S, D): a product for each expert, no copy for each row
+        answers = F.gelu(by_expert @ self.up.mT) @ self.down.mT
+        return combine @ answers.unflatten(1, (len(x), -1)).transpose(0, 1).flatten(1, 2)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from nexus.core.base import BaseConfig, in_range, positive
+from nexus.core.base import BaseConfig, divides, in_range, positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +31,26 @@ class GraphModelConfig(BaseConfig):
             *positive(self, "d_in", "d_model", "d_out", "n_layers"),
             *in_range(self, "dropout", 0, 1, open_high=True),
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionModelConfig(GraphModelConfig):
+    """Sizes of a graph model whose layers attend along edges.
+
+    Attributes:
+        n_heads: number of heads; divides ``d_model``. edge_dim: features of an edge; 0 for none.
+    """
+
+    n_heads: int = 4
+    edge_dim: int = 0
+
+    def faults(self) -> list[str]:
+        """Everything that is wrong with the sizes, one line each."""
+        found = [*super().faults(), *positive(self, "n_heads"), *divides(self, "n_heads", "d_model")]
+        return [*found, *in_range(self, "edge_dim", 0)]
+
+    @classmethod
+    def tiny(cls, **changes: object) -> Self:
+        """A model that builds and trains on a CPU in under a second."""
+        sizes: dict[str, object] = {"d_in": 6, "d_model": 8, "d_out": 3, "n_layers": 2, "n_heads": 2, "edge_dim": 4}
+        return cls(**{**sizes, **changes})  # type: ignore[arg-type]

@@ -202,7 +202,7 @@ def sum_edges_by_head(weight: Tensor, attr: Tensor, graph: Graph) -> Tensor:
 
 def neighbour_mean(x: Tensor, graph: Graph) -> Tensor:
     """Mean (N, D) of the sources' rows (n_sources, D); 0 for a node without edges."""
-    return neighbour_sum(x, graph) / graph.degree.clamp(min=1).to(x)[:, None]
+    return neighbour_sum(x, graph).mul_(graph.inverse_degree.to(x.dtype))
 
 
 def neighbour_max(x: Tensor, graph: Graph) -> Tensor:

@@ -12,15 +12,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nexus.core.base import NexusModule, divides, in_range, positive
+from nexus.core.base import NexusModule
 from nexus.data.graph import Graph
-from nexus.models.gnn._config import GraphModelConfig
+from nexus.models.gnn._config import AttentionModelConfig
 from nexus.models.gnn._kernels import edge_dot, edge_softmax, neighbour_sum, pool, sum_edges_by_head
 
 
@@ -103,23 +103,10 @@ class GraphAttention(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseGNNConfig(GraphModelConfig):
-    """Sizes of a :class:`BaseGNN`; ``edge_dim`` and ``gated`` are those of :class:`GraphAttention`."""
+class BaseGNNConfig(AttentionModelConfig):
+    """Sizes of a :class:`BaseGNN`; ``gated`` is that of :class:`GraphAttention`."""
 
-    n_heads: int = 4
-    edge_dim: int = 0
     gated: bool = True
-
-    def faults(self) -> list[str]:
-        """Everything that is wrong with the sizes, one line each."""
-        found = [*super().faults(), *positive(self, "n_heads"), *divides(self, "n_heads", "d_model")]
-        return [*found, *in_range(self, "edge_dim", 0)]
-
-    @classmethod
-    def tiny(cls, **changes: object) -> Self:
-        """A model that builds and trains on a CPU in under a second."""
-        sizes: dict[str, object] = {"d_in": 6, "d_model": 8, "d_out": 3, "n_layers": 2, "n_heads": 2, "edge_dim": 4}
-        return cls(**{**sizes, **changes})  # type: ignore[arg-type]
 
 
 class BaseGNN(NexusModule):

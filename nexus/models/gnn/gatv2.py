@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from nexus.core.base import NexusModule, divides, in_range, positive
+from nexus.core.base import NexusModule, in_range
 from nexus.data.graph import Graph
-from nexus.models.gnn._config import GraphModelConfig
+from nexus.models.gnn._config import AttentionModelConfig
 from nexus.models.gnn._kernels import chunks, edge_softmax, neighbour_sum, pool, sum_of_edges, sum_of_out_edges
 
 Attention = Literal["dynamic", "static"]
@@ -145,12 +145,10 @@ class GATv2Layer(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GATv2Config(GraphModelConfig):
+class GATv2Config(AttentionModelConfig):
     """Sizes of a :class:`GATv2`; the other fields are arguments of :class:`GATv2Layer`."""
 
-    n_heads: int = 4
     attention: Attention = "dynamic"
-    edge_dim: int = 0
     negative_slope: float = 0.2
     share_weights: bool = False
     self_loops: bool = True
@@ -158,14 +156,7 @@ class GATv2Config(GraphModelConfig):
 
     def faults(self) -> list[str]:
         """Everything that is wrong with the sizes, one line each."""
-        found = [*super().faults(), *positive(self, "n_heads"), *divides(self, "n_heads", "d_model")]
-        return [*found, *in_range(self, "edge_dim", 0), *in_range(self, "negative_slope", 0, 1)]
-
-    @classmethod
-    def tiny(cls, **changes: object) -> Self:
-        """A model that builds and trains on a CPU in under a second."""
-        sizes: dict[str, object] = {"d_in": 6, "d_model": 8, "d_out": 3, "n_layers": 2, "n_heads": 2, "edge_dim": 4}
-        return cls(**{**sizes, **changes})  # type: ignore[arg-type]
+        return [*super().faults(), *in_range(self, "negative_slope", 0, 1)]
 
 
 class GATv2(NexusModule):

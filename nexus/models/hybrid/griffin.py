@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.core.base import BaseConfig, divides, fault, positive
+from nexus.layers.components import RMSNorm
+from nexus.layers.components.gelu import KERNELS
 from nexus.layers.ssm.rg_lru import RGLRU, RGLRUState
 from nexus.models.hybrid._attention import CachedAttention
-from nexus.models.hybrid._parts import GatedMLP, OffsetRMSNorm, gelu_tanh
+from nexus.models.hybrid._parts import GatedMLP
 from nexus.models.hybrid._stack import HybridStack, Residual
+
+gelu_tanh = KERNELS["gelu_tanh"]  # as in Gemma
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,7 @@ class Griffin(HybridStack):
         c = self.config
         self._frame(c.vocab_size, c.d_model, c.tie_embeddings)
         self.layers = nn.ModuleList(self._layer(c.plan[i % len(c.plan)]) for i in range(c.n_layers))
-        self.norm = OffsetRMSNorm(c.d_model, c.norm_eps)
+        self.norm = RMSNorm(c.d_model, c.norm_eps, unit_offset=True)
 
     def _layer(self, kind: str) -> Residual:
         c = self.config
@@ -116,7 +120,7 @@ class Griffin(HybridStack):
                 rotary_fraction=c.rotary_fraction, window=c.window, out_bias=True,
             )
         )  # fmt: skip
-        norm, ffn_norm = (OffsetRMSNorm(c.d_model, c.norm_eps) for _ in range(2))
+        norm, ffn_norm = (RMSNorm(c.d_model, c.norm_eps, unit_offset=True) for _ in range(2))
         return Residual(norm, mixer, ffn_norm, GatedMLP(c.d_model, c.d_ff // 2, gelu_tanh, bias=True))
 
     def enter(self, x: Tensor) -> Tensor:

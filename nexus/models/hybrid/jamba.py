@@ -10,10 +10,10 @@ from typing import Self
 from torch import nn
 
 from nexus.core.base import BaseConfig, divides, in_range, positive
-from nexus.layers.components import RMSNorm
+from nexus.layers.components import MoE, RMSNorm
 from nexus.layers.ssm.mamba import Mamba
 from nexus.models.hybrid._attention import CachedAttention
-from nexus.models.hybrid._parts import Experts, GatedMLP
+from nexus.models.hybrid._parts import GatedMLP
 from nexus.models.hybrid._stack import HybridStack, Residual
 
 
@@ -84,6 +84,8 @@ class Jamba(HybridStack):
         )
         has_experts = c.n_experts > 1 and index % c.expert_period == c.expert_offset
         ffn: nn.Module = (
-            Experts(c.d_model, c.d_ff, c.n_experts, c.top_k) if has_experts else GatedMLP(c.d_model, c.d_ff)
+            MoE(c.d_model, c.d_ff, c.n_experts, c.top_k, normalise=False)
+            if has_experts
+            else GatedMLP(c.d_model, c.d_ff)
         )
         return Residual(RMSNorm(c.d_model, c.norm_eps), mixer, RMSNorm(c.d_model, c.norm_eps), ffn)

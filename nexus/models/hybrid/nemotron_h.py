@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from nexus.core.base import BaseConfig, divides, fault, in_range, positive
 from nexus.layers.components import RMSNorm
+from nexus.layers.components.gelu import relu_squared
+from nexus.layers.components.moe import Routing, dispatch
 from nexus.layers.ssm.mamba2 import Mamba2
 from nexus.models.hybrid._attention import CachedAttention
-from nexus.models.hybrid._parts import dispatch, squared_relu
 from nexus.models.hybrid._stack import HybridStack, Residual, Stateless
 
 
@@ -82,7 +83,7 @@ class SquaredReLUMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix channels."""
-        return self.down_proj(squared_relu(self.up_proj(x)))
+        return self.down_proj(relu_squared(self.up_proj(x)))
 
 
 class SigmoidExperts(nn.Module):
@@ -106,14 +107,17 @@ class SigmoidExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d_model) in and out."""
-        scores = torch.sigmoid(self.router(x))
+        tokens = x.flatten(0, -2)
+        logits = self.router(tokens)
+        scores = torch.sigmoid(logits)
         chosen = (scores + self.balance).topk(self.top_k, dim=-1).indices
         shares = scores.gather(-1, chosen)
         shares = self.routed_scale * shares / (shares.sum(-1, keepdim=True) + 1e-20)
-        return dispatch(x, shares, chosen, self._expert, len(self.experts_up)) + self.shared(x)
+        routed = dispatch(tokens, Routing(logits, chosen, shares), self._expert, len(self.experts_up))
+        return routed.view_as(x) + self.shared(x)
 
     def _expert(self, index: int, x: Tensor) -> Tensor:
-        return F.linear(squared_relu(F.linear(x, self.experts_up[index])), self.experts_down[index])
+        return F.linear(relu_squared(F.linear(x, self.experts_up[index])), self.experts_down[index])
 
 
 class NemotronH(HybridStack):

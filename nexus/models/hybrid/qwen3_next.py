@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from nexus.core.base import BaseConfig, divides, in_range, positive
+from nexus.layers.components import MoE, RMSNorm
 from nexus.layers.ssm.gated_delta_net import GatedDeltaNet
 from nexus.models.hybrid._attention import AttentionCache, CachedAttention
-from nexus.models.hybrid._parts import Experts, GatedMLP, OffsetRMSNorm
+from nexus.models.hybrid._parts import GatedMLP
 from nexus.models.hybrid._stack import HybridStack, Residual
 
 
@@ -74,7 +75,7 @@ class GatedAttention(CachedAttention):
             c.d_model, c.n_heads, c.n_kv_heads, c.head_dim, rope_theta=c.rope_theta, rotary_fraction=c.rotary_fraction
         )
         self.q_proj = nn.Linear(c.d_model, 2 * c.n_heads * c.head_dim, bias=False)
-        self.q_norm, self.k_norm = (OffsetRMSNorm(c.head_dim, c.norm_eps) for _ in range(2))
+        self.q_norm, self.k_norm = (RMSNorm(c.head_dim, c.norm_eps, unit_offset=True) for _ in range(2))
 
     def forward(self, x: Tensor, state: AttentionCache | None = None) -> tuple[Tensor, AttentionCache | None]:
         """As :class:`CachedAttention`, with the gate before the output projection."""
@@ -91,7 +92,7 @@ class SharedExperts(nn.Module):
     def __init__(self, config: Qwen3NextConfig) -> None:
         super().__init__()
         c = config
-        self.experts = Experts(c.d_model, c.d_expert, c.n_experts, c.top_k, normalise=True)
+        self.experts = MoE(c.d_model, c.d_expert, c.n_experts, c.top_k)
         self.shared = GatedMLP(c.d_model, c.d_shared)
         self.shared_gate = nn.Linear(c.d_model, 1, bias=False)
 
@@ -111,7 +112,7 @@ class Qwen3Next(HybridStack):
         c = self.config
         self._frame(c.vocab_size, c.d_model, c.tie_embeddings)
         self.layers = nn.ModuleList(self._layer(attends=(i + 1) % c.attn_period == 0) for i in range(c.n_layers))
-        self.norm = OffsetRMSNorm(c.d_model, c.norm_eps)
+        self.norm = RMSNorm(c.d_model, c.norm_eps, unit_offset=True)
 
     def _layer(self, attends: bool) -> Residual:
         c = self.config
@@ -123,5 +124,5 @@ class Qwen3Next(HybridStack):
                 eps=c.norm_eps,
             )
         )  # fmt: skip
-        norm, ffn_norm = (OffsetRMSNorm(c.d_model, c.norm_eps) for _ in range(2))
+        norm, ffn_norm = (RMSNorm(c.d_model, c.norm_eps, unit_offset=True) for _ in range(2))
         return Residual(norm, mixer, ffn_norm, SharedExperts(c))

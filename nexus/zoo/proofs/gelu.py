@@ -21,6 +21,9 @@ MUTATIONS = (
     Mutation("mish without the logarithm", "torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device)).tanh()", "x.tanh()"),
     Mutation("selu's scale above zero only", "SELU_SCALE * torch.where(x > 0, x, below)", "torch.where(x > 0, SELU_SCALE * x, below)"),
     Mutation("squared before the cut", "x.relu().square()", "x.square().relu()"),
+    Mutation("fused: one GELU for the other", 'partial(F.gelu, approximate="tanh")', "F.gelu"),
+    Mutation("fused: a sigmoid for SiLU", '"silu": F.silu', '"silu": F.sigmoid'),
+    Mutation("fused even where it was not asked for", "if fused else formula", "if fused else KERNELS.get(kind, formula)"),
 )  # fmt: skip
 
 
@@ -52,8 +55,10 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
         yield from compare(one, other, {"x": x}, name)
         slopes = [torch.autograd.grad(y.sum(), x, create_graph=True)[0] for y in (one, other)]
         yield from compare(slopes[0], slopes[1], {"x": x}, f"slope of {name}")
+        yield from compare(gelu.GELU(name)(x), other, {"x": x}, f"fused {name}")
     tail = torch.linspace(-30, -5, 60).double()
-    yield Comparison("GELU's tail, over its size", gelu.gelu(tail) / _exact(tail), torch.ones(60).double())
+    for what, ours in (("formula", gelu.gelu), ("module", gelu.GELU(fused=False))):
+        yield Comparison(f"GELU's tail, over its size, {what}", ours(tail) / _exact(tail), torch.ones(60).double())
 
 
 def _exact(x: Tensor) -> Tensor:

@@ -24,7 +24,12 @@ MUTATIONS = (
     ),
     Mutation("pool without its nonlinearity", "F.relu(self.pool_proj(x))", "self.pool_proj(x)"),
     Mutation("not normalised", "F.normalize(y, dim=-1) if self.normalize else y", "y"),
-    Mutation("mean divides by one more", "graph.degree.clamp(min=1).to(x)", "(graph.degree + 1).to(x)", KERNELS),
+    Mutation(
+        "mean divides by one more",
+        "graph.inverse_degree.to(x.dtype)",
+        "(1 / (graph.degree + 1))[:, None].to(x.dtype)",
+        KERNELS,
+    ),
     Mutation(
         "gradient along the edges, not against them",
         "back = graph.transposed\n            dx",

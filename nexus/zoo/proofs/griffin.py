@@ -39,7 +39,7 @@ MUTATIONS = (
     Mutation("window one too wide", "known > at - self.window", "known >= at - self.window", ATTENTION),
     Mutation("whole head turned", "rotary_fraction=c.rotary_fraction", "rotary_fraction=1.0"),
     Mutation("positions start anew in the cache", "start = 0 if state is None else state.position", "start = 0", ATTENTION),
-    Mutation("norm multiplies by its weight alone", "1 + self.weight, self.eps", "self.weight, self.eps", "nexus/models/hybrid/_parts.py"),
+    Mutation("norm multiplies by its weight alone", "1 + self.weight if self.unit_offset", "self.weight if self.unit_offset", "nexus/layers/components/rms_norm.py"),
 )  # fmt: skip
 
 

@@ -28,21 +28,21 @@ NAMES = Renaming(
         (".mixer.conv_weight", ".mamba.conv1d.weight"),
         (".mixer.conv_bias", ".mamba.conv1d.bias"),
         (".mixer.", ".mamba."),
-        (".ffn.experts_gate_up", ".feed_forward.experts.gate_up_proj"),
-        (".ffn.experts_down", ".feed_forward.experts.down_proj"),
+        (".ffn.experts.gate_up", ".feed_forward.experts.gate_up_proj"),
+        (".ffn.experts.down", ".feed_forward.experts.down_proj"),
         (".ffn.", ".feed_forward."),
     ),
     exact={"norm.weight": "model.final_layernorm.weight"},
 )
-PARTS = "nexus/models/hybrid/_parts.py"
+EXPERTS = "nexus/layers/components/moe.py"
 ATTENTION = "nexus/models/hybrid/_attention.py"
 
 MUTATIONS = (
     Mutation("norms on dt, B and C forgotten", "inner_norms=True", "inner_norms=False"),
     Mutation("experts in the wrong layers", "index % c.expert_period == c.expert_offset", "index % c.expert_period != c.expert_offset"),
     Mutation("attention in the wrong layer", "if kind == \"A\"", "if kind != \"A\""),
-    Mutation("shares made to add up to one", "if self.normalise:", "if True:", PARTS),
-    Mutation("shares forgotten", "expert(index, tokens[row]) * shares[row, slot].unsqueeze(-1)", "expert(index, tokens[row]) + 0 * shares[row, slot].unsqueeze(-1)", PARTS),
+    Mutation("shares made to add up to one", "if self.normalise:", "if True:", EXPERTS),
+    Mutation("shares forgotten", "answers * routing.weights.flatten()[order].unsqueeze(-1)", "answers + 0 * routing.weights.flatten()[order].unsqueeze(-1)", EXPERTS),
     Mutation("mask off by one", "seen = known <= at", "seen = known <= at + 1", ATTENTION),
     Mutation("cache not extended", "k, v = torch.cat((state.key, k), dim=2), torch.cat((state.value, v), dim=2)", "pass", ATTENTION),
 )  # fmt: skip

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from nexus.zoo.cost import Formulas
 from nexus.zoo.proof import Comparison, Example, Mutation, compare_gradients
 
 ORACLE = ("torch",)
@@ -56,13 +55,6 @@ def prove(seed: int = 0) -> Iterator[Comparison]:
                 names = ("weight", "bias") if bias else ("weight",)
                 yield from compare_gradients(ours, ours(x), theirs, theirs(y), [(n, n) for n in names], seed)
                 yield Comparison("gradient of the input", _gradient(x), _gradient(y))
-
-
-def cost(example: Example) -> Formulas:
-    """Kept for backward: the input, and a mean and a scale for each position."""
-    batch, time, dim = example.inputs[0].shape  # type: ignore[attr-defined]
-    sizes = {"B": batch, "T": time, "D": dim}
-    return Formulas(sizes, parameters="2 * D", flops="0", activations="E * B * T * (D + 2)")
 
 
 def peers(example: Example) -> dict[str, nn.Module]:

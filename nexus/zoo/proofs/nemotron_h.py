@@ -30,12 +30,12 @@ NAMES = Renaming(
 KINDS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
 MUTATIONS = (
-    Mutation("ReLU not squared", "return F.relu(x).square()", "return F.relu(x)", "nexus/models/hybrid/_parts.py"),
-    Mutation("softmax in place of sigmoid", "scores = torch.sigmoid(self.router(x))", "scores = torch.softmax(self.router(x), -1)"),
+    Mutation("ReLU not squared", "return x.relu().square()", "return x.relu()", "nexus/layers/components/gelu.py"),
+    Mutation("softmax in place of sigmoid", "scores = torch.sigmoid(logits)", "scores = torch.softmax(logits, -1)"),
     Mutation("balance counted in the shares", "shares = scores.gather(-1, chosen)", "shares = (scores + self.balance).gather(-1, chosen)"),
     Mutation("balance not used for the choice", "(scores + self.balance).topk", "scores.topk"),
     Mutation("scale of the routed experts forgotten", "shares = self.routed_scale * shares / (", "shares = shares / ("),
-    Mutation("shared expert forgotten", "len(self.experts_up)) + self.shared(x)", "len(self.experts_up)) + 0 * self.shared(x)"),
+    Mutation("shared expert forgotten", "routed.view_as(x) + self.shared(x)", "routed.view_as(x) + 0 * self.shared(x)"),
     Mutation("bound of the step forgotten", "dt_min=c.dt_min", "dt_min=0.0"),
     Mutation("norm over all groups at once", "weight = self.weight.view(self.groups, -1)", "weight = self.weight.view(1, -1)", "nexus/layers/components/rms_norm.py"),
 )  # fmt: skip

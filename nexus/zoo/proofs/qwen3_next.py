@@ -25,24 +25,25 @@ NAMES = Renaming(
         (".mixer.norm_weight", ".linear_attn.norm.weight"),
         (".mixer.", ".linear_attn."),
         (".ffn.experts.router", ".mlp.gate"),
-        (".ffn.experts.experts_gate_up", ".mlp.experts.gate_up_proj"),
-        (".ffn.experts.experts_down", ".mlp.experts.down_proj"),
+        (".ffn.experts.experts.gate_up", ".mlp.experts.gate_up_proj"),
+        (".ffn.experts.experts.down", ".mlp.experts.down_proj"),
         (".ffn.shared_gate", ".mlp.shared_expert_gate"),
         (".ffn.shared.", ".mlp.shared_expert."),
     ),
     exact={"norm.weight": "model.norm.weight"},
 )  # fmt: skip
-PARTS = "nexus/models/hybrid/_parts.py"
+NORM = "nexus/layers/components/rms_norm.py"
+EXPERTS = "nexus/layers/components/moe.py"
 
 MUTATIONS = (
     Mutation("attention's gate forgotten", "y * torch.sigmoid(gate.flatten(-2))", "y + 0 * gate.flatten(-2)"),
     Mutation("queries not normed", "self.q_norm(q).transpose(1, 2)", "(q + 0 * self.q_norm(q)).transpose(1, 2)"),
     Mutation("query and gate swapped", "q, gate = both.split", "gate, q = both.split"),
-    Mutation("shares don't add up to one", "normalise=True", "normalise=False"),
+    Mutation("shares don't add up to one", "if self.normalise:", "if False:", EXPERTS),
     Mutation("shared expert without its gate", "torch.sigmoid(self.shared_gate(x)) * self.shared(x)", "self.shared(x) + 0 * self.shared_gate(x)"),
     Mutation("whole head turned", "rotary_fraction=c.rotary_fraction", "rotary_fraction=1.0"),
     Mutation("attention in the wrong layers", "(i + 1) % c.attn_period == 0", "i % c.attn_period == 0"),
-    Mutation("norm multiplies by its weight alone", "1 + self.weight, self.eps", "self.weight, self.eps", PARTS),
+    Mutation("norm multiplies by its weight alone", "1 + self.weight if self.unit_offset", "self.weight if self.unit_offset", NORM),
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ MUTATIONS = (
     Mutation("scale forgotten", "self.scale * F.normalize(phi, dim=-1)", "F.normalize(phi, dim=-1)"),
     Mutation("slots not normalised", "self.scale * F.normalize(phi, dim=-1)", "self.scale * phi"),
     Mutation("tokens mixed after normalising", "(dispatch.mT @ x)", "(dispatch.mT @ F.normalize(x, dim=-1))"),
-    Mutation("no activation", "F.gelu(slots @ self.up.mT)", "(slots @ self.up.mT)"),
+    Mutation("no activation", "F.gelu(by_expert @ self.up.mT)", "(by_expert @ self.up.mT)"),
 )
 
 

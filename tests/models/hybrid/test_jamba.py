@@ -23,7 +23,7 @@ def test_it_learns():
 def test_one_layer_in_eight_attends_and_one_in_two_has_experts():
     assert JambaConfig().layers[:8] == "MMMMAMMM"
     model = Jamba(JambaConfig.tiny())
-    assert [type(layer.ffn).__name__ for layer in model.layers] == ["GatedMLP", "Experts"] * 2
+    assert [type(layer.ffn).__name__ for layer in model.layers] == ["GatedMLP", "MoE"] * 2
 
 
 def test_all_faults_are_named_at_once():
