@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 DEFAULT_RELEASE = "nexus-release-v1"
+WEIGHTS = "nexus-weights"
 STDIN = "-"
 
 
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     _add_cause(commands)
     _add_certify(commands)
     _add_memory(commands)
+    _add_weights(commands)
     return made
 
 
@@ -142,10 +144,38 @@ def _add_memory(commands: Any) -> None:
             made.add_argument("--head", metavar="HASH", help="a head noted earlier, which must still be there")
             continue
         made.add_argument("--owner", metavar="NAME", default="me", help="whose memory (default: %(default)s)")
+        if action == "forget":
+            made.add_argument("--weights", metavar="DIR", default=WEIGHTS, help="versions that may have learnt it")
         if action == "teach":
             made.add_argument("--source", metavar="TEXT", default="", help="where it comes from")
         if action == "ask":
             made.add_argument("--margin", metavar="P", type=float, default=0.6, help="say nothing below this score")
+
+
+def _add_weights(commands: Any) -> None:
+    weights = commands.add_parser("weights", help="learn what was taught into weights, through gates; go back")
+    actions = weights.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+    weights.set_defaults(run=_weights)
+    version = {"metavar": "VERSION", "help": "its name in the log; release for the release as it is"}
+    for action, words in (
+        ("consolidate", "train a version on what is new in the journal; it speaks if it passes every gate"),
+        ("log", "all versions; * marks the one that speaks"),
+        ("show", "what the gates measured of a version"),
+        ("rollback", "let an earlier version speak (default: the one before)"),
+        ("settle", "erase the versions that learnt what was forgotten since"),
+    ):
+        made = actions.add_parser(action, help=words)
+        add = made.add_argument
+        add("--owner", metavar="NAME", default="me", help="whose weights (default: %(default)s)")
+        add("--weights", metavar="DIR", dest="folder", default=WEIGHTS, help="all versions (default: %(default)s)")
+        if action in ("consolidate", "settle"):
+            add("--file", metavar="FILE", default="nexus-memory.db", help="the journal (default: %(default)s)")
+        if action in ("show", "rollback"):
+            made.add_argument("version", nargs="?" if action == "rollback" else None, **version)
+        if action == "consolidate":
+            add("release", metavar="MODEL_DIR", nargs="?", default=DEFAULT_RELEASE, help="default: %(default)s")
+            add("--steps", metavar="N", type=int, default=200, help="most training steps (default: %(default)s)")
+            add("--seed", metavar="N", type=int, default=0, help="of everything random (default: %(default)s)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -196,6 +226,7 @@ def _add_serve(commands: Any) -> None:
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="others than loopback need a key (default: %(default)s)")
     add("--port", metavar="N", type=int, default=8000, help="0 takes any that is free (default: %(default)s)")
     add("--api-key-file", metavar="FILE", help="keys that are let in, one a line")
+    add("--weights", metavar="DIR", default=WEIGHTS, help="versions of each owner's weights (default: %(default)s)")
     serve.set_defaults(run=_serve)
 
 
@@ -210,7 +241,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from nexus.inference.release import load_release
 
     torch.set_flush_denormal(True)
-    return serve(load_release(folder), arguments.host, arguments.port, keys)
+    return serve(load_release(folder), arguments.host, arguments.port, keys, arguments.weights)
 
 
 def _zoo(arguments: argparse.Namespace) -> int:
@@ -311,11 +342,32 @@ def _memory(arguments: argparse.Namespace) -> int:
     from nexus.living.journal import Journal
 
     options = _options(arguments, "action", "file")
+    weights = options.pop("weights", WEIGHTS)
     if options.get("text") == STDIN:
         options["text"] = sys.stdin.read()
     path = arguments.file if arguments.action == "teach" else memory_command.existing(arguments.file)
     with Journal(path) as journal:
-        print(getattr(memory_command, arguments.action)(journal, **options))
+        said = getattr(memory_command, arguments.action)(journal, **options)
+        if arguments.action == "forget":
+            from nexus.living.consolidate_command import after_forgetting
+
+            said += after_forgetting(journal, options["owner"], weights)
+    print(said)
+    return 0
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    from nexus.living import consolidate_command
+    from nexus.training.control import Interrupted
+
+    options = _options(arguments, "action")
+    if "release" in options:
+        options["release"] = str(_release_folder(options["release"]))
+    try:
+        print(getattr(consolidate_command, arguments.action)(**options))
+    except Interrupted as stop:
+        print(f"stopped ({stop.reason}), saved; the same command goes on from there", file=sys.stderr)
+        return stop.exit_code
     return 0
 
 

@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -71,7 +70,7 @@ class ConsolidationConfig(BaseConfig):
     earlier: int = 6
     replay: int = 4
     replay_texts: int = 64
-    replay_length: int = 48
+    replay_length: int = 64
     kl_weight: float = 1.0
     most_facts: int = 200
     longest: int = 128
@@ -109,7 +108,8 @@ class Consolidator:
         release: what is changed; its own weights stay as they are.
         folder: of all owners' versions.
         release_hash: of the release's folder, see :func:`nexus.core.files.artefact_hash`.
-        exam: what every version is asked; the release's own if None.
+        exam: what every version is asked, and ``replay``, (n, T) ids of text to stay the same on; both the release's
+            own if None.
     """
 
     def __init__(
@@ -120,17 +120,19 @@ class Consolidator:
         config: ConsolidationConfig | None = None,
         limits: Limits | None = None,
         exam: Exam | None = None,
+        replay: torch.Tensor | None = None,
     ) -> None:
         self.release, self.folder, self.release_hash = release, Path(folder), release_hash
         self.config, self.limits = config or ConsolidationConfig(), limits or Limits()
         self.rows = RowAdapters(release.model)
         release.model.requires_grad_(False)
-        self._exam = exam
-        self._replay: torch.Tensor | None = None
+        self._exam, self._replay = exam, replay
         self._plain: Marks | None = None
 
     def run(self, journal: Journal, owner: str, control: RunControl | None = None) -> Version | None:
-        """Make the owner's next version and let it speak if it passes; None if there is nothing new.
+        """Make the owner's next version and let it speak if it passes.
+
+        None if there is nothing new, or if what it learnt was forgotten meanwhile.
 
         Raises:
             ValueError: another process is at work for this owner.
@@ -139,16 +141,18 @@ class Consolidator:
         versions = Versions(self.folder, owner)
         with versions.lock():
             settle(versions, journal)
+            chosen = versions.chosen()
             plan = make_plan(versions, journal, self.release_hash, self.config.most_facts)
             if not plan.fresh:
                 return None
             draft = self._draft(versions, plan)
             adapter = self._train(versions, plan, draft, control or RunControl())
             version = self._examined(versions, journal, plan, adapter, draft)
-            if version.admitted:
+            if version.admitted and versions.chosen() == chosen:  # a rollback meanwhile is not overruled
                 versions.promote(version.name)
-            shutil.rmtree(draft)
-            return version
+            shutil.rmtree(draft, ignore_errors=True)
+            erased = settle(versions, journal)  # what was forgotten meanwhile
+            return None if version.name in erased else version
 
     def load(self, versions: Versions, name: str) -> Adapter | None:
         """A version's adapter, checked against its hash; None for the release itself."""
@@ -294,7 +298,7 @@ def settle(versions: Versions, journal: Journal) -> list[str]:
     for draft in versions.folder.glob(f"{DRAFT}-*"):
         facts = draft / FACTS
         if not facts.is_file() or forgotten.intersection(json.loads(facts.read_text(encoding="utf-8"))):
-            shutil.rmtree(draft)
+            shutil.rmtree(draft, ignore_errors=True)
     return versions.erase(forgotten)
 
 
@@ -313,8 +317,3 @@ def low_priority() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     else:
         os.nice(19)
-
-
-def explain(version: Version | None) -> dict[str, Any]:
-    """A version in plain values, for JSON."""
-    return {} if version is None else asdict(version)

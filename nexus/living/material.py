@@ -109,12 +109,12 @@ def rows_of(release: Release, lessons: Sequence[Lesson], longest: int) -> list[R
     return [(ids, labels) for ids, labels in cut if any(label != IGNORED for label in labels[1:])]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def hidden_states(model: HybridLM, rows: RowAdapters, adapter: Adapter | None, ids: Tensor, batch: int = 8) -> Tensor:
     """(n, T, D) of what a version makes of ``ids`` (n, T)."""
     with rows.using(adapter):
         parts = [model.backbone(model.embed(part.to(model.device)))[0] for part in ids.split(batch)]
-    return torch.cat(parts).cpu().clone()
+    return torch.cat(parts).cpu()
 
 
 def _endless(items: Sequence[Any], draw: random.Random) -> Iterator[Any]:

@@ -24,15 +24,21 @@ THINGS = (
     "the sun", "a cat", "water", "a triangle", "the moon", "a bicycle", "bread", "a violin", "the heart", "rain",
     "a library", "gravity", "a volcano", "salt", "a poem", "the brain", "a bridge", "music", "an island", "steel",
 )  # fmt: skip
+TOPICS = (
+    "dogs", "the sea", "trains", "winter", "apples", "history", "the stars", "gardens", "paper", "sleep", "friends",
+    "coffee", "mountains", "letters", "birds", "cities", "clouds", "farming", "games", "light", "money", "health",
+    "books", "rivers", "glass", "cooking", "time", "numbers", "horses", "work", "fire", "schools",
+)  # fmt: skip
 OPENINGS = ("The", "In", "A", "When", "It", "She", "There", "One", "He", "If", "For", "This")
 _SYLLABLES = ("bra", "dor", "fen", "gal", "hul", "jor", "kel", "lum", "mir", "nos", "pra", "quil", "rov", "sten", "tav")
+_ASKED = ("Tell me about", "Write a sentence about", "Say something about", "Explain")
 BLOCKS, LENGTH = 24, 64  # of text that the release writes
 
 
 def own_exam(release: Release, seed: int = 0) -> Exam:
     """Text of the release's own, its own answers to simple questions, and questions about made-up people."""
     draw = random.Random(seed)
-    asked = [question(release, text) for text in _simple(draw)]
+    asked = [question(release, text) for text in simple_questions(draw)]
     untouched = zip(asked, answers(release, asked), strict=True)
     return Exam(
         held_out=own_text(release, BLOCKS, LENGTH, seed),
@@ -42,14 +48,23 @@ def own_exam(release: Release, seed: int = 0) -> Exam:
 
 
 def own_text(release: Release, rows: int, length: int, seed: int) -> torch.Tensor:
-    """(rows, length) ids that the release writes when left alone, at temperature 1: also what it rehearses from."""
-    openings = [release.tokenizer.encode(OPENINGS[i % len(OPENINGS)], special=True) for i in range(rows)]
+    """(rows, length) ids that the release writes at temperature 1, half of it as answers in a chat.
+
+    It is what versions are held to, and, from another seed and with none of the exam's questions, what they rehearse.
+    """
+    draw = random.Random(seed)
+    starts = []
+    for row in range(rows):
+        opening, topic = draw.choice(OPENINGS), draw.choice(TOPICS)
+        chat = question(release, f"{draw.choice(_ASKED)} {topic}.").prompt
+        starts.append(list(chat[: length - 1]) if row % 2 else release.tokenizer.encode(opening, special=True))
     sampling = Sampling(temperature=1.0, seed=seed)
-    written = generate_many(release.model, openings, max_new_tokens=length, sampling=sampling)
-    return torch.tensor([(opening + more)[:length] for opening, more in zip(openings, written, strict=True)])
+    written = generate_many(release.model, starts, max_new_tokens=length, sampling=sampling)
+    return torch.tensor([(start + more)[:length] for start, more in zip(starts, written, strict=True)])
 
 
-def _simple(draw: random.Random) -> list[str]:
+def simple_questions(draw: random.Random) -> list[str]:
+    """Sixty questions to which anybody has some answer."""
     sums = [(draw.randint(1, 20), draw.randint(1, 20)) for _ in range(20)]
     return [
         *(f"What is the capital of {country}?" for country in COUNTRIES),

@@ -163,7 +163,7 @@ class Versions:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """One writer at a time.
+        """One consolidation at a time; going back and erasing need no lock, so that they never have to wait.
 
         Raises:
             ValueError: another process is at work on this owner's weights.
@@ -173,8 +173,9 @@ class Versions:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise ValueError(f"weights of {self.owner}: are being changed by another process. cure: wait") from None
-            remove_stale_temporaries(self.folder, exclusive=True)
+                problem = f"weights of {self.owner}: another process consolidates them"
+                raise ValueError(f"{problem}. cure: wait until it has ended") from None
+            remove_stale_temporaries(self.folder)
             yield
 
     def add(self, adapter: Path, trained: Trained) -> Version:

@@ -15,8 +15,10 @@ from nexus.core.lm_state import LMState
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY, Sampler, Sampling
 from nexus.serving.ending import Ending
-from nexus.serving.prefix_cache import PrefixCache
+from nexus.serving.prefix_cache import PrefixCache, Scope
 from nexus.serving.rows import alone, join, leave
+from nexus.serving.weights import PLAIN_WEIGHTS, Choose, Weights, plain
+from nexus.training.adapters import RowAdapters
 
 PART = 512  # ids of a prompt that are read in one step
 
@@ -25,7 +27,8 @@ PART = 512  # ids of a prompt that are read in one step
 class Ask:
     """What the model is asked: ids in, and how to go on from them.
 
-    ``owner`` is whose cached states may be used and left behind.
+    ``owner`` is whose weights answer, and whose cached states may be used and left behind; ``memory`` the version of
+    the owner's memory that the prompt was made with.
     """
 
     prompt: list[int]
@@ -33,6 +36,7 @@ class Ask:
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
     owner: str = ""
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,16 @@ class Piece:
 
 @dataclass(eq=False)
 class Row:
-    """One request on its way; ``emit`` is called from the thread that steps."""
+    """One request on its way; ``emit`` is called from the thread that steps.
+
+    It ends with the ``weights`` that it began with, whatever is promoted meanwhile.
+    """
 
     ask: Ask
     emit: Callable[[Piece], None]
     ending: Ending
     sampler: Sampler
+    weights: Weights = PLAIN_WEIGHTS
     state: LMState | None = None  # until it joins the batch
     read: int = 0  # ids of the prompt
     cached: int = 0  # of these, how many did not have to be read
@@ -64,6 +72,10 @@ class Row:
     def next_id(self) -> int:
         return self.tokens[-1] if self.tokens else self.ask.prompt[-1]
 
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.ask.owner, self.weights.version, self.ask.memory)
+
 
 class Batch:
     """Answers any number of requests, step by step; not to be used from several threads.
@@ -72,10 +84,14 @@ class Batch:
         release: model and tokenizer.
         rows: how many answers are under way at once; others wait.
         cache_bytes: budget of the prefix cache; 0 turns it off.
+        choose: the weights that an owner's requests begin with from now on; the release's own if not given.
     """
 
-    def __init__(self, release: Release, rows: int = 16, cache_bytes: int = 512 * 2**20) -> None:
-        self.release, self.most, self.cache = release, rows, PrefixCache(cache_bytes)
+    def __init__(
+        self, release: Release, rows: int = 16, cache_bytes: int = 512 * 2**20, choose: Choose = plain
+    ) -> None:
+        self.release, self.most, self.cache, self._choose = release, rows, PrefixCache(cache_bytes), choose
+        self._adapters = RowAdapters(release.model)
         self.waiting: deque[Row] = deque()
         self.reading: deque[Row] = deque()
         self.running: list[Row] = []
@@ -85,7 +101,8 @@ class Batch:
         """A request that may be put into ``waiting``; its pieces will go to ``emit``."""
         model, generation = self.release.model, self.release.generation
         ending = Ending(self.release.tokenizer, generation.eos_ids, ask.stop, ask.max_new_tokens)
-        return Row(ask, emit, ending, Sampler(ask.sampling, [ask.prompt], model.config.vocab_size, model.device))
+        sampler = Sampler(ask.sampling, [ask.prompt], model.config.vocab_size, model.device)
+        return Row(ask, emit, ending, sampler, self._choose(ask.owner))
 
     @property
     def busy(self) -> bool:
@@ -114,7 +131,7 @@ class Batch:
             row.emit(Piece(text, len(row.tokens), row.cached, "error"))
 
     def _begin(self, row: Row) -> Row:
-        found = self.cache.find(row.ask.owner, row.ask.prompt)
+        found = self.cache.find(row.scope, row.ask.prompt)
         row.state = self.release.model.init_state(1) if found.state is None else found.state
         row.read = row.cached = found.length
         last = len(row.ask.prompt) - 1  # kept for the same prompt, and for the next turn of the conversation
@@ -126,11 +143,12 @@ class Batch:
         if row.marks:
             end = min(row.read + PART, row.marks[0])
             ids = torch.tensor([row.ask.prompt[row.read : end]], device=self.release.model.device)
-            row.state = self.release.model(ids, state=row.state, last_only=True).state
+            with self._adapters.using(row.weights.adapter):
+                row.state = self.release.model(ids, state=row.state, last_only=True).state
             row.read = end
             assert row.state is not None
             if end == row.marks[0]:
-                self.cache.put(row.ask.owner, row.ask.prompt[:end], row.state)
+                self.cache.put(row.scope, row.ask.prompt[:end], row.state)
                 row.marks.pop(0)
         if not row.marks:
             self.reading.popleft()
@@ -140,7 +158,8 @@ class Batch:
     def _decode(self) -> None:
         model = self.release.model
         ids = torch.tensor([[row.next_id] for row in self.running], device=model.device)
-        out = model(ids, state=self._state, last_only=True)
+        with self._adapters.using([row.weights.adapter for row in self.running]):
+            out = model(ids, state=self._state, last_only=True)
         self._state = out.state
         for place, row in enumerate(self.running):
             row.tokens.append(int(row.sampler(out.logits[place : place + 1, -1])))
@@ -156,7 +175,7 @@ class Batch:
         row = self.running[place]
         if self.cache.budget:
             assert self._state is not None
-            self.cache.put(row.ask.owner, row.ask.prompt + row.tokens[:-1], alone(self._state, place))
+            self.cache.put(row.scope, row.ask.prompt + row.tokens[:-1], alone(self._state, place))
 
     def _remove(self, places: set[int]) -> None:
         if places:

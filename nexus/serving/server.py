@@ -11,10 +11,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from nexus.core.files import artefact_hash
 from nexus.inference.release import Release
 from nexus.serving.app import make_app
 from nexus.serving.engine import Engine
 from nexus.serving.guard import check_address, read_keys
+from nexus.serving.weights import OwnersWeights, plain
 
 DRAIN = 30  # seconds for the answers under way
 CONNECTIONS = 512  # at once; more are answered 503
@@ -34,14 +36,18 @@ def check_serving(host: str, port: int, key_file: str | Path | None) -> list[str
     return keys
 
 
-def serve(release: Release, host: str, port: int, keys: list[str]) -> int:
+def serve(release: Release, host: str, port: int, keys: list[str], weights: str | Path | None = None) -> int:
     """Serve a release until SIGTERM (exit code 0) or Ctrl+C.
+
+    Args:
+        weights: folder of the owners' versions, followed while serving; None for the release as it is.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
         OSError: the address cannot be listened on.
     """
-    server, sock = bind(make_app(Engine(release), host, keys), host, port)
+    choose = plain if weights is None else OwnersWeights(weights, artefact_hash(release.folder), release.model)
+    server, sock = bind(make_app(Engine(release, choose=choose), host, keys), host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
     print(f"serving on http://{shown}:{sock.getsockname()[1]}/v1", file=sys.stderr, flush=True)
