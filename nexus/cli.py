@@ -113,6 +113,8 @@ def _add_certify(commands: Any) -> None:
     add("--prompt", metavar="TEXT", default="", help="how it was asked; the certificate is bound to it")
     add("--sampler", metavar="TEXT", default="", help="how tokens were chosen; the certificate is bound to it")
     add("--seed", metavar="N", type=int, default=0, help="of the split (default: %(default)s)")
+    add("--weights", metavar="DIR", help="versions of weights; the certificate is bound to the one that speaks")
+    add("--owner", metavar="NAME", default="me", help="whose version (default: %(default)s)")
     certify.set_defaults(run=_certify)
 
 

@@ -15,6 +15,7 @@ from nexus.core.files import artefact_hash, atomic_write_text, sha256_file
 from nexus.living.gate import Binding, Certificate
 from nexus.living.risk_control import certify
 from nexus.living.risk_coverage import augrc, aurc, draw
+from nexus.living.versions import Versions, weights_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Request:
     """What is to be certified; the fields are the command's options.
 
     ``release`` and ``memory`` are the folder and the journal that made the answers, ``prompt`` and ``sampler`` texts
-    that name how they were asked.
+    that name how they were asked; ``weights`` is the folder of versions, of which the ``owner``'s current one counts.
     """
 
     data: str
@@ -34,6 +35,8 @@ class Request:
     prompt: str = ""
     sampler: str = ""
     seed: int = 0
+    weights: str | None = None
+    owner: str = "me"
 
 
 def run(request: Request) -> str:
@@ -58,6 +61,8 @@ def run(request: Request) -> str:
 def binding(request: Request) -> Binding:
     """The hashes of what made the answers, as they are now."""
     weights = artefact_hash(request.release) if request.release else ""
+    if request.weights:
+        weights = weights_hash(weights, Versions(request.weights, request.owner).chosen())
     return Binding(weights=weights, memory=_head(request.memory), prompt=request.prompt, sampler=request.sampler)
 
 
