@@ -3,6 +3,8 @@
     python benchmarks/consolidation.py                     a small student that is trained here first
     python benchmarks/consolidation.py --release DIR       a few promotions on a real release
 
+With --folder DIR everything is kept there, and the same command goes on where it was stopped or killed.
+
 The small student knows a generated world of people (their town, work and friend) whose truth is known, so right and
 wrong can be counted: a third of what it knows is rehearsed, a third is the exam of the gates, and a third is asked only
 for the figures here. New people are taught through a
@@ -27,7 +29,7 @@ import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from nexus.core.files import artefact_hash
+from nexus.core.files import artefact_hash, atomic_write_text
 from nexus.core.state_space import HybridConfig, HybridLM
 from nexus.inference.release import GenerationDefaults, Release, load_release
 from nexus.inference.text import TextTokenizer
@@ -45,6 +47,7 @@ from nexus.training.sft import answer_labels, pad
 
 RESULTS = Path(__file__).resolve().parent / "results"
 OWNER = "me"
+ASKED = 20  # facts of each update that are asked again after every later one
 SPECIAL = ["<unk>", "<end>", "<q>", "<a>"]
 TEMPLATE = "{% for m in messages %}<q> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u")]
@@ -120,7 +123,7 @@ def _words(form: str) -> list[str]:
     return form.replace("{}", " ").replace("'s", " 's ").replace("?", " ?").split()
 
 
-def small_student(world: World, steps: int, seed: int) -> Release:
+def small_student(world: World, steps: int, seed: int, folder: Path) -> Release:
     """Train a small hybrid on everything about the known people, in every form, and on questions of two steps."""
     tokenizer = tokenizer_of()
     sizes = {"vocab_size": tokenizer.vocab_size, "plan": "MAMA", "d_model": 128, "d_ff": 384, "ssm_heads": 16}
@@ -137,9 +140,9 @@ def small_student(world: World, steps: int, seed: int) -> Release:
         input_ids=pad([ids for ids, _ in rows], 0), labels=pad([labels for _, labels in rows], -100)
     )
     config = TrainingConfig(
-        steps=steps, learning_rate=3e-3, warmup_steps=50, batch_size=64, audit_every=0, log_every=50
+        steps=steps, learning_rate=3e-3, warmup_steps=50, batch_size=64, audit_every=0, log_every=50, save_every=100
     )
-    history = Trainer(model, samples, config).run()
+    history = Trainer(model, samples, config, folder=folder / "student").run()
     print(f"student: {sum(p.numel() for p in model.parameters()):,} parameters, last loss {history[-1]['loss']:.4f}")
     model.eval()
     return release
@@ -154,15 +157,26 @@ class Watch:
     def __init__(self, made: Consolidator, versions: Versions, held_out: list[Question], batches: list[list[Taught]]):
         self.made, self.versions, self.held_out, self.batches = made, versions, held_out, batches
         release = made.release
-        self.taught = [[question(release, q, f.answer) for f in batch for q in f.same] for batch in batches]
+        self.taught = [[question(release, f.same[0], f.answer) for f in batch[:ASKED]] for batch in batches]
         self.plain_answers = answers(release, held_out, new=12)
-        self.outcomes: list[np.ndarray] = []
+        self.outcomes: list[list[bool]] = []
         self.matrix: list[list[float]] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def load(self, path: Path) -> None:
+        """Go on from what another process saved."""
+        if path.is_file():
+            vars(self).update(json.loads(path.read_text(encoding="utf-8")))
+
+    def save(self, path: Path) -> None:
+        """What was measured so far."""
+        state = {"outcomes": self.outcomes, "matrix": self.matrix, "rows": self.rows}
+        atomic_write_text(path, json.dumps(state))
 
     def look(self) -> None:
         """One row: held-out questions, and what each batch taught."""
         with self._speaking():
-            self.outcomes.append(read(self.made.release, self.held_out).exact)
+            self.outcomes.append(read(self.made.release, self.held_out).exact.tolist())
             self.matrix.append([float(read(self.made.release, asked).exact.mean()) for asked in self.taught])
 
     def editing(self, batches: list[list[Taught]]) -> Editing:
@@ -197,26 +211,28 @@ def recall_editing(journal: Journal, facts: list[Taught], untouched: list[str]) 
 
 
 def promote_all(
-    made: Consolidator, batches: list[list[Taught]], watch: Watch, journal: Journal
+    made: Consolidator, batches: list[list[Taught]], watch: Watch, journal: Journal, state: Path
 ) -> list[dict[str, Any]]:
     """Teach and consolidate batch after batch; a row for each, refused ones too."""
-    rows = []
-    watch.look()
-    for number, batch in enumerate(batches, 1):
-        for fact in batch:
+    watch.load(state)
+    if not watch.outcomes:
+        watch.look()
+    for number, batch in list(enumerate(batches, 1))[len(watch.rows) :]:
+        for fact in batch[journal.version() - (number - 1) * len(batch) :]:
             journal.teach(OWNER, fact.text)
         start = time.perf_counter()
-        version = made.run(journal, OWNER)
+        version = made.run(journal, OWNER) or watch.versions.current()  # promoted, and killed before it was looked at
         assert version is not None
         watch.look()
-        change = step(watch.outcomes[-2], watch.outcomes[-1])
+        change, outcome = step(watch.outcomes[-2], watch.outcomes[-1]), watch.outcomes[-1]
         row = {"update": number, "admitted": version.admitted, "reasons": version.reasons, **version.figures}
-        row |= {"seconds": time.perf_counter() - start, "held_out": float(watch.outcomes[-1].mean())}
+        row |= {"seconds": time.perf_counter() - start, "held_out": float(np.mean(outcome))}
         row |= {"step": change.change, "step_noise": change.noise, "step_p": change.p}
         row["taught_all"] = float(np.mean(watch.matrix[-1][:number]))
-        rows.append(row)
+        watch.rows.append(row)
+        watch.save(state)
         print(_line(row), flush=True)
-    return rows
+    return watch.rows
 
 
 def rollback_seconds(versions: Versions, made: Consolidator) -> dict[str, float]:
@@ -235,7 +251,7 @@ def rollback_seconds(versions: Versions, made: Consolidator) -> dict[str, float]
 
 def summary(watch: Watch, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything that is claimed, in one place."""
-    curve = [float(outcome.mean()) for outcome in watch.outcomes]
+    curve = [float(np.mean(outcome)) for outcome in watch.outcomes]
     against_start = [step(watch.outcomes[0], outcome) for outcome in watch.outcomes]
     return {
         "promotions": sum(row["admitted"] for row in rows),
@@ -259,10 +275,10 @@ def small(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     people = -(-options.promotions * options.facts // len(FORMS))
     world = World(options.known, people, options.seed)
     start = time.perf_counter()
-    release = small_student(world, options.student_steps, options.seed)
+    release = small_student(world, options.student_steps, options.seed, folder)
     print(f"student trained in {time.perf_counter() - start:.0f} s", flush=True)
     rehearsed, examined, asked_only = (world.facts(world.known[i::3]) for i in range(3))
-    held_out = [question(release, q, f.answer) for f in asked_only for q in (f.same[0], f.other[0])]
+    held_out = [question(release, q, f.answer) for f in asked_only for q in (*f.same, *f.other)]
     exam = Exam(
         held_out=_blocks(release, [f.text for f in examined]),
         untouched=tuple(question(release, q, f.answer) for f in examined for q in (f.same[1], f.other[1])),
@@ -275,7 +291,7 @@ def small(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     made = Consolidator(release, folder / "weights", "small", config, Limits(), exam, replay)
     facts = world.facts(world.new)
     batches = [facts[i * options.facts : (i + 1) * options.facts] for i in range(options.promotions)]
-    untouched = [q for f in asked_only for q in (f.same[0], f.other[0])]
+    untouched = [q for f in asked_only for q in (*f.same, *f.other)]
     return _run("small", made, batches, held_out, untouched, folder)
 
 
@@ -314,7 +330,7 @@ def _run(
     versions = Versions(folder / "weights", OWNER)
     watch = Watch(made, versions, held_out, batches)
     with Journal(folder / "memory.db") as journal:
-        rows = promote_all(made, batches, watch, journal)
+        rows = promote_all(made, batches, watch, journal, folder / "state.json")
         facts = [fact for batch in batches for fact in batch]
         editing = {"weights": watch.editing(batches), "journal": recall_editing(journal, facts, untouched)}
     found = {"run": name, "facts_each": len(batches[0]), **summary(watch, rows)}
@@ -369,17 +385,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = options.add_argument
     add("--release", help="a release's folder; without it a small student is trained")
+    add("--folder", help="where everything is kept; without it nothing is")
     add("--promotions", type=int, default=20)
     add("--facts", type=int, default=50, help="in each promotion")
-    add("--steps", type=int, default=400, help="most steps of an update")
-    add("--known", type=int, default=180, help="people whom the small student knows")
-    add("--student-steps", type=int, default=2500, help="of the small student's own training")
+    add("--steps", type=int, default=150, help="most steps of an update")
+    add("--known", type=int, default=90, help="people whom the small student knows")
+    add("--student-steps", type=int, default=1000, help="of the small student's own training")
     add("--seed", type=int, default=0)
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)
     RESULTS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        found = (real if chosen.release else small)(chosen, Path(folder))
+    with tempfile.TemporaryDirectory() as passing:
+        found = (real if chosen.release else small)(chosen, Path(chosen.folder or passing))
     path = RESULTS / f"consolidation_{found['run']}.json"
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: value for key, value in found.items() if key not in ("rows", "matrix")}, indent=1))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -54,6 +55,7 @@ class ConsolidationConfig(BaseConfig):
         replay_texts, replay_length: how much of the release's own text is written, in rows and tokens.
         kl_weight: of the pull to the last version.
         most_facts: new facts that one update takes; the oldest first, the others wait for the next.
+        most_asked: facts taught earlier that the exam asks again, drawn anew for each update.
         longest: tokens of a lesson.
         save_every: steps between checkpoints.
         seed: of everything random.
@@ -73,13 +75,14 @@ class ConsolidationConfig(BaseConfig):
     replay_length: int = 64
     kl_weight: float = 1.0
     most_facts: int = 200
+    most_asked: int = 200
     longest: int = 128
     save_every: int = 20
     seed: int = 0
 
     def faults(self) -> list[str]:
         found = positive(self, "steps", "rank", "alpha", "learning_rate", "fresh", "replay", "replay_texts")
-        found += positive(self, "replay_length", "most_facts", "longest", "save_every")
+        found += positive(self, "replay_length", "most_facts", "most_asked", "longest", "save_every")
         found += in_range(self, "earlier", 0) + in_range(self, "kl_weight", 0.0) + in_range(self, "enough", 0.0)
         return found + in_range(self, "warmup", 0)
 
@@ -229,8 +232,11 @@ class Consolidator:
         return self._plain
 
     def _examined(self, versions: Versions, journal: Journal, plan: Plan, adapter: Adapter, draft: Path) -> Version:
-        asked = [lesson for kind in plan.lessons() for lesson in kind]
         fresh = {fact.seq for fact in plan.fresh}
+        new_lessons, earlier = plan.lessons()
+        known = sorted({lesson.fact for lesson in earlier})
+        drawn = set(random.Random(max(fresh)).sample(known, min(len(known), self.config.most_asked)))
+        asked = [*new_lessons, *(lesson for lesson in earlier if lesson.fact in drawn)]
         new, before = self.marks(adapter, asked), self.marks(self.load(versions, plan.parent), asked)
         found = admit(new, self.plain(), before, fresh, self.limits)
         trained = Trained(

@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nexus.core.state_space import HybridLM
 from nexus.inference.generation import generate_many
 from nexus.inference.quality import block_nll
 from nexus.inference.release import Release
 from nexus.living.lessons import Lesson
+from nexus.training.sft import pad
 
 Floats = NDArray[np.float64]
 NEW = 24  # tokens of an answer that the release gives itself
@@ -107,20 +109,23 @@ def read(release: Release, questions: Sequence[Question]) -> Read:
     order = sorted(range(len(questions)), key=lambda i: len(questions[i].prompt) + len(questions[i].answer))
     for start in range(0, len(order), ROWS):
         places = order[start : start + ROWS]
-        batch = [questions[i] for i in places]
-        width = max(len(q.prompt) + len(q.answer) for q in batch)
-        rows = [[*q.prompt, *q.answer] + [0] * (width - len(q.prompt) - len(q.answer)) for q in batch]
-        model = release.model
-        hidden, _ = model.backbone(model.embed(torch.tensor(rows, device=model.device)))
-        for row, place in enumerate(places):
-            q = questions[place]
-            span = slice(len(q.prompt) - 1, len(q.prompt) + len(q.answer) - 1)
-            logits = model.lm_head(hidden[row, span]).float()
-            wanted = torch.tensor(q.answer, device=model.device)
-            same = logits.argmax(-1) == wanted
-            exact[place], kept[place] = bool(same.all()), float(same.float().mean())
-            score[place] = float(logits.log_softmax(-1).amax(-1).mean())
+        same, sure = _read_together(release.model, [questions[i] for i in places])
+        for place, hits, likely in zip(places, same, sure, strict=True):
+            exact[place], kept[place], score[place] = hits.all(), hits.mean(), likely.mean()
     return Read(exact, kept, score)
+
+
+def _read_together(model: HybridLM, batch: Sequence[Question]) -> tuple[list[NDArray[np.bool_]], list[Floats]]:
+    """For each token of each answer: whether it is the likeliest, and the log-probability of the likeliest."""
+    rows = pad([[*q.prompt, *q.answer] for q in batch], 0).to(model.device)
+    hidden, _ = model.backbone(model.embed(rows))
+    spans = [slice(len(q.prompt) - 1, len(q.prompt) + len(q.answer) - 1) for q in batch]
+    logits = model.lm_head(torch.cat([hidden[row, span] for row, span in enumerate(spans)])).float()
+    wanted = torch.tensor([token for q in batch for token in q.answer], device=model.device)
+    best, at = logits.log_softmax(-1).max(-1)
+    cuts = np.cumsum([len(q.answer) for q in batch])[:-1]
+    hits = (at == wanted).cpu().numpy()
+    return np.split(hits, cuts), np.split(best.double().cpu().numpy(), cuts)
 
 
 def answers(release: Release, questions: Sequence[Question], new: int = NEW) -> list[tuple[int, ...]]:

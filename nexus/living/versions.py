@@ -122,7 +122,7 @@ class Versions:
             ValueError: there is none.
         """
         found = self.folder / name
-        if Path(name).name != name or not found.is_dir():
+        if not name or Path(name).name != name or not found.is_dir():
             names = ", ".join(path.name for path in self._folders()) or "none"
             raise ValueError(f"version: there is no {name!r}. cure: choose from {names}, or {PLAIN}")
         return Version.read(found)

@@ -23,6 +23,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from nexus.core.memory import TitansMemory
 from nexus.training.lora import Change, read_adapter, target_layers, write_adapter
 
 
@@ -45,14 +46,19 @@ class Adapter(nn.Module):
     def fresh(cls, model: nn.Module, targets: Sequence[str], rank: int = 8, alpha: float = 16.0, seed: int = 0) -> Self:
         """A change of nothing (B is zero), ready to learn; ``targets`` as for :func:`nexus.training.lora.apply_lora`.
 
+        Test-time memory is left as it is: it reads tokens that all rows share, and learns by itself.
+
         Raises:
             ValueError: no layer has such a name, or the rank is below 1.
         """
         if rank < 1:
             raise ValueError(f"rank={rank}: is below 1; 4 to 64 is usual")
         draw = torch.Generator().manual_seed(seed)
+        memories = [name for name, module in model.named_modules() if isinstance(module, TitansMemory)]
         changes = {}
         for name, layer in target_layers(model, targets).items():
+            if any(name.startswith(f"{memory}.") for memory in memories):
+                continue
             bound = 1 / math.sqrt(layer.in_features)  # what kaiming_uniform_(a=sqrt(5)) comes to
             down = (torch.rand(rank, layer.in_features, generator=draw) * 2 - 1) * bound
             changes[name] = Change(down.to(layer.weight), layer.weight.new_zeros(layer.out_features, rank))

@@ -32,6 +32,7 @@ def test_an_adapter_equals_lora_inside_the_model_in_outputs_and_gradients(model,
     adapter.save(tmp_path / "a")
     names = load_adapter(inside.float(), tmp_path / "a")
     assert sorted(names) == sorted(adapter.layers())
+    assert not [name for name in names if name.startswith("backbone.blocks.3.mixer")], "memory learns by itself"
     inside.double()
     model.requires_grad_(False)
     with rows.using(adapter):
