@@ -349,12 +349,13 @@ def _memory(arguments: argparse.Namespace) -> int:
         options["text"] = sys.stdin.read()
     path = arguments.file if arguments.action == "teach" else memory_command.existing(arguments.file)
     with Journal(path) as journal:
-        said = getattr(memory_command, arguments.action)(journal, **options)
-        if arguments.action == "forget":
-            from nexus.living.consolidate_command import after_forgetting
+        try:
+            print(getattr(memory_command, arguments.action)(journal, **options))
+        finally:  # also if the text could not be erased from the journal at once
+            if arguments.action == "forget":
+                from nexus.living.consolidate_command import after_forgetting
 
-            said += after_forgetting(journal, options["owner"], weights)
-    print(said)
+                print(after_forgetting(journal, options["owner"], weights), end="")
     return 0
 
 

@@ -69,7 +69,7 @@ def after_forgetting(journal: Journal, owner: str, folder: str) -> str:
     from nexus.living.consolidation import settle as erase
 
     gone = erase(Versions(folder, owner), journal)
-    return f"\nweights that had learnt it are erased: {', '.join(gone)}" if gone else ""
+    return f"weights that had learnt it are erased: {', '.join(gone)}\n" if gone else ""
 
 
 def _line(version: Version, speaks: bool) -> str:

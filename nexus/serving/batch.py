@@ -27,16 +27,15 @@ PART = 512  # ids of a prompt that are read in one step
 class Ask:
     """What the model is asked: ids in, and how to go on from them.
 
-    ``owner`` is whose weights answer, and whose cached states may be used and left behind; ``memory`` the version of
-    the owner's memory that the prompt was made with.
+    ``owner`` is whose cached states may be used and left behind.
     """
 
     prompt: list[int]
     max_new_tokens: int
+    memory: int = 0  # version of the owner's memory that the prompt was made with
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
     owner: str = ""
-    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,30 +50,23 @@ class Piece:
 
 @dataclass(eq=False)
 class Row:
-    """One request on its way; ``emit`` is called from the thread that steps.
-
-    It ends with the ``weights`` that it began with, whatever is promoted meanwhile.
-    """
+    """One request on its way; ``emit`` is called from the thread that steps."""
 
     ask: Ask
     emit: Callable[[Piece], None]
     ending: Ending
     sampler: Sampler
-    weights: Weights = PLAIN_WEIGHTS
     state: LMState | None = None  # until it joins the batch
     read: int = 0  # ids of the prompt
     cached: int = 0  # of these, how many did not have to be read
     marks: list[int] = field(default_factory=list)  # where in the prompt states are to be kept
     tokens: list[int] = field(default_factory=list)
     cancelled: bool = False
+    weights: Weights = PLAIN_WEIGHTS  # chosen when it begins, and kept to its end whatever is promoted meanwhile
 
     @property
     def next_id(self) -> int:
         return self.tokens[-1] if self.tokens else self.ask.prompt[-1]
-
-    @property
-    def scope(self) -> Scope:
-        return Scope(self.ask.owner, self.weights.version, self.ask.memory)
 
 
 class Batch:
@@ -84,25 +76,22 @@ class Batch:
         release: model and tokenizer.
         rows: how many answers are under way at once; others wait.
         cache_bytes: budget of the prefix cache; 0 turns it off.
-        choose: the weights that an owner's requests begin with from now on; the release's own if not given.
     """
 
-    def __init__(
-        self, release: Release, rows: int = 16, cache_bytes: int = 512 * 2**20, choose: Choose = plain
-    ) -> None:
-        self.release, self.most, self.cache, self._choose = release, rows, PrefixCache(cache_bytes), choose
-        self._adapters = RowAdapters(release.model)
+    def __init__(self, release: Release, rows: int = 16, cache_bytes: int = 512 * 2**20) -> None:
+        self.release, self.most, self.cache = release, rows, PrefixCache(cache_bytes)
         self.waiting: deque[Row] = deque()
         self.reading: deque[Row] = deque()
         self.running: list[Row] = []
         self._state: LMState | None = None
+        self.choose: Choose = plain  # the weights of an owner's next request
+        self._adapters = RowAdapters(release.model)
 
     def row(self, ask: Ask, emit: Callable[[Piece], None]) -> Row:
         """A request that may be put into ``waiting``; its pieces will go to ``emit``."""
         model, generation = self.release.model, self.release.generation
         ending = Ending(self.release.tokenizer, generation.eos_ids, ask.stop, ask.max_new_tokens)
-        sampler = Sampler(ask.sampling, [ask.prompt], model.config.vocab_size, model.device)
-        return Row(ask, emit, ending, sampler, self._choose(ask.owner))
+        return Row(ask, emit, ending, Sampler(ask.sampling, [ask.prompt], model.config.vocab_size, model.device))
 
     @property
     def busy(self) -> bool:
@@ -131,7 +120,8 @@ class Batch:
             row.emit(Piece(text, len(row.tokens), row.cached, "error"))
 
     def _begin(self, row: Row) -> Row:
-        found = self.cache.find(row.scope, row.ask.prompt)
+        row.weights = self.choose(row.ask.owner)
+        found = self.cache.find(_scope(row), row.ask.prompt)
         row.state = self.release.model.init_state(1) if found.state is None else found.state
         row.read = row.cached = found.length
         last = len(row.ask.prompt) - 1  # kept for the same prompt, and for the next turn of the conversation
@@ -148,7 +138,7 @@ class Batch:
             row.read = end
             assert row.state is not None
             if end == row.marks[0]:
-                self.cache.put(row.scope, row.ask.prompt[:end], row.state)
+                self.cache.put(_scope(row), row.ask.prompt[:end], row.state)
                 row.marks.pop(0)
         if not row.marks:
             self.reading.popleft()
@@ -175,7 +165,7 @@ class Batch:
         row = self.running[place]
         if self.cache.budget:
             assert self._state is not None
-            self.cache.put(row.scope, row.ask.prompt + row.tokens[:-1], alone(self._state, place))
+            self.cache.put(_scope(row), row.ask.prompt + row.tokens[:-1], alone(self._state, place))
 
     def _remove(self, places: set[int]) -> None:
         if places:
@@ -188,3 +178,7 @@ class Batch:
         self.waiting = deque(row for row in self.waiting if not row.cancelled)
         self.reading = deque(row for row in self.reading if not row.cancelled)
         self._remove({place for place, row in enumerate(self.running) if row.cancelled})
+
+
+def _scope(row: Row) -> Scope:
+    return Scope(row.ask.owner, row.weights.version, row.ask.memory)

@@ -13,7 +13,7 @@ from nexus.inference.release import Release
 from nexus.serving.batch import Ask, Batch, Piece, Row
 from nexus.serving.errors import ApiError
 from nexus.serving.metrics import Metrics
-from nexus.serving.weights import Choose, plain
+from nexus.serving.weights import Choose
 
 LOG = logging.getLogger("nexus.serving")
 Emit = Callable[[Piece], None]
@@ -27,20 +27,11 @@ class Engine:
         rows: answers under way at once.
         queue: requests that may wait beyond these.
         cache_bytes: budget of the prefix cache; 0 turns it off.
-        choose: the weights of an owner's next request, such as :class:`nexus.serving.weights.OwnersWeights`. A version
-            that is promoted meanwhile is found by it, so nothing has to be told to the engine and no request is lost.
     """
 
-    def __init__(
-        self,
-        release: Release,
-        rows: int = 16,
-        queue: int = 64,
-        cache_bytes: int = 512 * 2**20,
-        choose: Choose = plain,
-    ) -> None:
+    def __init__(self, release: Release, rows: int = 16, queue: int = 64, cache_bytes: int = 512 * 2**20) -> None:
         self.release, self.metrics = release, Metrics()
-        self._batch = Batch(release, rows, cache_bytes, choose)
+        self._batch = Batch(release, rows, cache_bytes)
         self._most, self._rows = rows + queue, rows
         self._open: set[Row] = set()
         self._inbox: list[Row] = []
@@ -52,6 +43,13 @@ class Engine:
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
+
+    def follow(self, choose: Choose) -> None:
+        """Ask ``choose`` for the weights of each request as it begins, such as OwnersWeights; before :meth:`start`.
+
+        What is promoted later is found by it, so nothing has to be told to the engine and no request is lost.
+        """
+        self._batch.choose = choose
 
     @property
     def ready(self) -> bool:

@@ -16,7 +16,7 @@ from nexus.inference.release import Release
 from nexus.serving.app import make_app
 from nexus.serving.engine import Engine
 from nexus.serving.guard import check_address, read_keys
-from nexus.serving.weights import OwnersWeights, plain
+from nexus.serving.weights import OwnersWeights
 
 DRAIN = 30  # seconds for the answers under way
 CONNECTIONS = 512  # at once; more are answered 503
@@ -46,8 +46,10 @@ def serve(release: Release, host: str, port: int, keys: list[str], weights: str 
         ImportError: the extra ``serving`` is not installed.
         OSError: the address cannot be listened on.
     """
-    choose = plain if weights is None else OwnersWeights(weights, artefact_hash(release.folder), release.model)
-    server, sock = bind(make_app(Engine(release, choose=choose), host, keys), host, port)
+    engine = Engine(release)
+    if weights is not None:
+        engine.follow(OwnersWeights(weights, artefact_hash(release.folder), release.model))
+    server, sock = bind(make_app(engine, host, keys), host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     shown = f"[{host}]" if ":" in host else host
     print(f"serving on http://{shown}:{sock.getsockname()[1]}/v1", file=sys.stderr, flush=True)

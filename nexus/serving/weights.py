@@ -1,7 +1,7 @@
 """Whose weights answer: each owner's promoted version, followed while the server runs.
 
-The one idea: the pointer on disk is the only truth. It is read (a few bytes) when a request comes in, so a promotion or
-a rollback by any process holds from the next request on; requests under way keep what they began with.
+The one idea: the pointer on disk is the only truth. It is read (a few bytes) when a request begins, so a promotion or a
+rollback by any process holds from the next request on; requests under way keep what they began with.
 """
 
 from __future__ import annotations
