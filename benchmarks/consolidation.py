@@ -286,7 +286,7 @@ def small(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     )
     replay = _rows(release, rehearsed, options.seed)
     config = ConsolidationConfig(
-        steps=options.steps, rank=16, alpha=32.0, learning_rate=2e-3, fresh=16, earlier=24, replay=24, enough=0.02
+        steps=options.steps, rank=16, alpha=32.0, learning_rate=2e-3, fresh=16, earlier=24, replay=16, enough=0.05
     )
     made = Consolidator(release, folder / "weights", "small", config, Limits(), exam, replay)
     facts = world.facts(world.new)

@@ -147,14 +147,18 @@ def statement(release: Release, text: str) -> tuple[int, ...]:
     return tuple(release.tokenizer.encode(text, special=True))
 
 
+def halfway(release: Release, text: str) -> int:
+    """How many of a statement's ids are its first half."""
+    return (len(statement(release, text)) + 1) // 2
+
+
 def taught_questions(release: Release, lessons: Sequence[Lesson]) -> list[tuple[int, Question]]:
     """The lessons as an exam asks them; a statement, where no question was read from a fact, from its middle on."""
     asked = {lesson.fact for lesson in lessons if lesson.prompt}
     found = [(lesson.fact, question(release, lesson.prompt, lesson.answer)) for lesson in lessons if lesson.prompt]
     for lesson in lessons:
-        ids = statement(release, lesson.answer)
-        if lesson.fact not in asked and len(ids) > 1:
-            middle = (len(ids) + 1) // 2
+        ids, middle = statement(release, lesson.answer), halfway(release, lesson.answer)
+        if lesson.fact not in asked and middle < len(ids):
             found.append((lesson.fact, Question(ids[:middle], ids[middle:])))
     return found
 

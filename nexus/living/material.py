@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from nexus.core.state_space import HybridLM
 from nexus.inference.release import Release
-from nexus.living.exam import question, statement
+from nexus.living.exam import halfway, question, statement
 from nexus.living.lessons import Lesson
 from nexus.training.adapters import Adapter, RowAdapters
 from nexus.training.distillation import linear_cross_entropy
@@ -96,15 +96,18 @@ class ConsolidationLoss:
 
 
 def rows_of(release: Release, lessons: Sequence[Lesson], longest: int) -> list[Row]:
-    """Lessons as ids and labels, cut off after ``longest``."""
+    """Lessons as ids and labels, cut off after ``longest``.
+
+    Of a statement the first half is read and the second learnt: which name comes next cannot be known.
+    """
     rows = []
     for lesson in lessons:
         if lesson.prompt:
             asked = question(release, lesson.prompt, lesson.answer)
             rows.append(answer_labels(asked.prompt, asked.answer))
         else:
-            ids = list(statement(release, lesson.answer))
-            rows.append((ids, ids))
+            ids, middle = statement(release, lesson.answer), halfway(release, lesson.answer)
+            rows.append(answer_labels(ids[:middle], ids[middle:]))
     cut = [(ids[:longest], labels[:longest]) for ids, labels in rows]
     return [(ids, labels) for ids, labels in cut if any(label != IGNORED for label in labels[1:])]
 

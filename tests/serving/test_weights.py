@@ -1,6 +1,7 @@
 """Promotions while serving: every answer is of one version, whole, and no state of other weights is ever used."""
 
 import queue
+import threading
 
 import pytest
 import torch
@@ -152,18 +153,21 @@ def test_under_load_no_request_fails_and_each_answer_is_of_one_version(release, 
         running, answers = [], queue.SimpleQueue()
         for number in range(24):
             versions.promote(names[number % len(names)])
-            got = []
+            got, began = [], threading.Event()
 
-            def emit(piece, got=got):
+            def emit(piece, got=got, began=began):
+                began.set()
                 got.append(piece)
                 if piece.finish:
                     answers.put(got)
 
             running.append((engine.submit(Ask(prompt=PROMPT, max_new_tokens=20, sampling=GREEDY), emit), got))
+            if number < len(names):
+                assert began.wait(60)
         for _ in running:
             assert answers.get(timeout=60)[-1].finish == "length"
     finally:
         engine.close()
     for row, got in running:
         assert _text(got) == expected[row.weights.version]
-    assert len({row.weights.version for row, _ in running}) > 1
+    assert {row.weights.version for row, _ in running} == set(names)
