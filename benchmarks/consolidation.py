@@ -286,7 +286,7 @@ def small(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     )
     replay = _rows(release, rehearsed, options.seed)
     config = ConsolidationConfig(
-        steps=options.steps, rank=16, alpha=32.0, learning_rate=2e-3, fresh=16, earlier=24, replay=16, enough=0.05
+        steps=options.steps, rank=16, alpha=32.0, learning_rate=4e-3, fresh=16, earlier=16, replay=8, enough=0.05
     )
     made = Consolidator(release, folder / "weights", "small", config, Limits(), exam, replay)
     facts = world.facts(world.new)
@@ -388,9 +388,9 @@ def main() -> None:
     add("--folder", help="where everything is kept; without it nothing is")
     add("--promotions", type=int, default=20)
     add("--facts", type=int, default=50, help="in each promotion")
-    add("--steps", type=int, default=150, help="most steps of an update")
+    add("--steps", type=int, default=120, help="most steps of an update")
     add("--known", type=int, default=90, help="people whom the small student knows")
-    add("--student-steps", type=int, default=1000, help="of the small student's own training")
+    add("--student-steps", type=int, default=700, help="of the small student's own training")
     add("--seed", type=int, default=0)
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)
