@@ -390,7 +390,7 @@ def main() -> None:
     add("--facts", type=int, default=50, help="in each promotion")
     add("--steps", type=int, default=120, help="most steps of an update")
     add("--known", type=int, default=90, help="people whom the small student knows")
-    add("--student-steps", type=int, default=700, help="of the small student's own training")
+    add("--student-steps", type=int, default=450, help="of the small student's own training")
     add("--seed", type=int, default=0)
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)
