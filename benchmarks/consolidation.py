@@ -284,9 +284,17 @@ def small(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         untouched=tuple(question(release, q, f.answer) for f in examined for q in (f.same[1], f.other[1])),
         unknown=tuple(question(release, FORMS["town"][i % 4].format(n)) for i, n in enumerate(_strangers(world, 48))),
     )
-    replay = _rows(release, rehearsed, options.seed)
+    replay = _rows(release, rehearsed, _strangers(world, 60, seed=7), options.seed)
     config = ConsolidationConfig(
-        steps=options.steps, rank=16, alpha=32.0, learning_rate=4e-3, fresh=16, earlier=16, replay=8, enough=0.05
+        steps=options.steps,
+        rank=16,
+        alpha=32.0,
+        learning_rate=2e-3,
+        fresh=16,
+        earlier=16,
+        replay=24,
+        kl_weight=2.0,
+        enough=0.05,
     )
     made = Consolidator(release, folder / "weights", "small", config, Limits(), exam, replay)
     facts = world.facts(world.new)
@@ -355,18 +363,22 @@ def _blocks(release: Release, texts: list[str]) -> torch.Tensor:
     return torch.tensor([row[:width] for row in rows])
 
 
-def _rows(release: Release, facts: list[Taught], seed: int) -> torch.Tensor:
-    """What the student knows, as questions with answers and statements of one length; the rest is cut off or ended."""
+def _rows(release: Release, facts: list[Taught], strangers: list[str], seed: int) -> torch.Tensor:
+    """What the student knows, as questions with answers and statements of one length, and questions about people whom
+    nobody knows: a version shall not grow surer of these."""
     asked = [question(release, q, f.answer) for f in facts for q in (*f.same, *f.other)]
     texts = [[*q.prompt, *q.answer] for q in asked] + [list(statement(release, f.text)) for f in facts]
+    texts += [
+        list(question(release, form.format(n)).prompt) for n in strangers for form in sum(FORMS.values(), ())[::3]
+    ]
     random.Random(seed).shuffle(texts)
     width = 14
     (end,) = release.generation.eos_ids
-    return torch.tensor([(text + [end] * width)[:width] for text in texts[:512]])
+    return torch.tensor([(text + [end] * width)[:width] for text in texts])
 
 
-def _strangers(world: World, count: int) -> list[str]:
-    draw_, known = random.Random(99), {*world.known, *world.new}
+def _strangers(world: World, count: int, seed: int = 99) -> list[str]:
+    draw_, known = random.Random(seed), {*world.known, *world.new}
     names = ["".join(draw_.choice(SYLLABLES) for _ in range(3)).capitalize() for _ in range(count * 2)]
     return [name for name in names if name not in known][:count]
 
@@ -388,9 +400,9 @@ def main() -> None:
     add("--folder", help="where everything is kept; without it nothing is")
     add("--promotions", type=int, default=20)
     add("--facts", type=int, default=50, help="in each promotion")
-    add("--steps", type=int, default=120, help="most steps of an update")
+    add("--steps", type=int, default=160, help="most steps of an update")
     add("--known", type=int, default=90, help="people whom the small student knows")
-    add("--student-steps", type=int, default=450, help="of the small student's own training")
+    add("--student-steps", type=int, default=500, help="of the small student's own training")
     add("--seed", type=int, default=0)
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)

@@ -48,16 +48,18 @@ def own_exam(release: Release, seed: int = 0) -> Exam:
 
 
 def own_text(release: Release, rows: int, length: int, seed: int) -> torch.Tensor:
-    """(rows, length) ids that the release writes at temperature 1, half of it as answers in a chat.
+    """(rows, length) ids that the release writes at temperature 1: text, answers, and answers about made-up people.
 
     It is what versions are held to, and, from another seed and with none of the exam's questions, what they rehearse.
+    The made-up people keep a version from growing sure of what nobody taught it.
     """
     draw = random.Random(seed)
     starts = []
     for row in range(rows):
-        opening, topic = draw.choice(OPENINGS), draw.choice(TOPICS)
-        chat = question(release, f"{draw.choice(_ASKED)} {topic}.").prompt
-        starts.append(list(chat[: length - 1]) if row % 2 else release.tokenizer.encode(opening, special=True))
+        asked = f"{draw.choice(_ASKED)} {draw.choice(TOPICS)}." if row % 3 else _made_up(draw, 4)[draw.randrange(4)]
+        chat = question(release, asked).prompt
+        plain = release.tokenizer.encode(draw.choice(OPENINGS), special=True)
+        starts.append(plain if row % 3 == 1 else list(chat[: length - 1]))
     sampling = Sampling(temperature=1.0, seed=seed)
     written = generate_many(release.model, starts, max_new_tokens=length, sampling=sampling)
     return torch.tensor([(start + more)[:length] for start, more in zip(starts, written, strict=True)])
