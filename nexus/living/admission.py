@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nexus.core.config import BaseConfig, in_range
 from nexus.living.exam import Floats, Marks
@@ -110,7 +111,7 @@ def silent_failure(marks: Marks) -> float:
     return augrc(score, right)
 
 
-def _facts_right(marks: Marks, which: np.ndarray) -> float:
+def _facts_right(marks: Marks, which: NDArray[np.bool_]) -> float:
     """Share of facts all of whose questions get exactly their answers; 1 if there are none."""
     facts, right = marks.taught_fact[which], marks.taught[which]
     return float(np.mean([right[facts == fact].all() for fact in np.unique(facts)])) if len(facts) else 1.0

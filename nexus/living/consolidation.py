@@ -284,7 +284,7 @@ def make_plan(versions: Versions, journal: Journal, release_hash: str, most: int
     """
     held = {fact.seq: fact for fact in journal.facts(versions.owner)}
     allowed = held.keys() | _corrected(journal.events(versions.owner), held)
-    parent, learnt = PLAIN, ()
+    parent, learnt = PLAIN, tuple[int, ...]()
     for version in versions.lineage(versions.chosen()):
         if version.release == release_hash and allowed.issuperset(version.facts):
             parent, learnt = version.name, version.facts

@@ -91,7 +91,7 @@ class ConsolidationLoss:
         return loss + self.kl_weight * kl
 
     def _hidden(self, ids: Tensor) -> Tensor:
-        hidden, _ = self.model.backbone(self.model.embed(ids))
+        hidden: Tensor = self.model.backbone(self.model.embed(ids))[0]
         return hidden
 
 
