@@ -262,7 +262,7 @@ def summary(watch: Watch, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "worst_step": float(min(np.diff(curve), default=0.0)),
         "steps_beyond_noise": sum(row["step_p"] < 0.05 for row in rows),
         "least_step_p": min(row["step_p"] for row in rows),
-        "continual": Continual.of(watch.matrix).to_dict(),
+        "continual": Continual.of(np.array(watch.matrix)[: len(rows) + 1, : len(rows)]).to_dict(),
         "matrix": watch.matrix,
     }
 
@@ -300,7 +300,7 @@ def small(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     facts = world.facts(world.new)
     batches = [facts[i * options.facts : (i + 1) * options.facts] for i in range(options.promotions)]
     untouched = [q for f in asked_only for q in (*f.same, *f.other)]
-    return _run("small", made, batches, held_out, untouched, folder)
+    return _run("small", made, batches, held_out, untouched, folder, options.until)
 
 
 def real(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -321,7 +321,7 @@ def real(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     made = Consolidator(release, folder / "weights", artefact_hash(options.release), config, Limits(), exam)
     batches = [facts[i * options.facts : (i + 1) * options.facts] for i in range(options.promotions)]
     asked = simple_questions(random.Random(options.seed))
-    return _run("release", made, batches, list(exam.untouched), asked, folder)
+    return _run("release", made, batches, list(exam.untouched), asked, folder, options.until)
 
 
 REAL_WORK = ("baker", "teacher", "farmer", "doctor", "painter", "lawyer", "sailor", "miner", "singer", "tailor")
@@ -334,11 +334,13 @@ def _run(
     held_out: list[Question],
     untouched: list[str],
     folder: Path,
+    until: int,
 ) -> dict[str, Any]:
     versions = Versions(folder / "weights", OWNER)
     watch = Watch(made, versions, held_out, batches)
     with Journal(folder / "memory.db") as journal:
-        rows = promote_all(made, batches, watch, journal, folder / "state.json")
+        rows = promote_all(made, batches[:until], watch, journal, folder / "state.json")
+        batches = batches[: len(rows)]
         facts = [fact for batch in batches for fact in batch]
         editing = {"weights": watch.editing(batches), "journal": recall_editing(journal, facts, untouched)}
     found = {"run": name, "facts_each": len(batches[0]), **summary(watch, rows)}
@@ -399,6 +401,7 @@ def main() -> None:
     add("--release", help="a release's folder; without it a small student is trained")
     add("--folder", help="where everything is kept; without it nothing is")
     add("--promotions", type=int, default=20)
+    add("--until", type=int, default=20, help="stop after so many of these")
     add("--facts", type=int, default=50, help="in each promotion")
     add("--steps", type=int, default=160, help="most steps of an update")
     add("--known", type=int, default=90, help="people whom the small student knows")
