@@ -403,7 +403,7 @@ def main() -> None:
     add("--promotions", type=int, default=20)
     add("--until", type=int, default=20, help="stop after so many of these")
     add("--facts", type=int, default=50, help="in each promotion")
-    add("--steps", type=int, default=160, help="most steps of an update")
+    add("--steps", type=int, default=130, help="most steps of an update")
     add("--known", type=int, default=90, help="people whom the small student knows")
     add("--student-steps", type=int, default=500, help="of the small student's own training")
     add("--seed", type=int, default=0)

@@ -50,7 +50,7 @@ class ConsolidationConfig(BaseConfig):
         steps: most optimiser steps; fewer if ``enough`` is reached.
         enough: loss at which training ends (two looks in a row, ten steps apart).
         rank, alpha, targets: of the adapter, as for :class:`nexus.training.adapters.Adapter`.
-        learning_rate: its schedule is constant after ``warmup`` steps, since the end is not known beforehand.
+        learning_rate: falls to a twentieth along a cosine after ``warmup`` steps; what is learnt would not settle else.
         fresh, earlier, replay: rows of new lessons, earlier lessons and the release's own text in each step.
         replay_texts, replay_length: how much of the release's own text is written, in rows and tokens.
         kl_weight: of the pull to the last version.
@@ -194,8 +194,9 @@ class Consolidator:
             c.seed,
         )
         settings = TrainingConfig(
-            steps=c.steps, learning_rate=c.learning_rate, weight_decay=0.0, schedule="constant", seed=c.seed,
+            steps=c.steps, learning_rate=c.learning_rate, weight_decay=0.0, schedule="cosine", min_rate=0.05,
             warmup_steps=min(c.warmup, c.steps), save_every=c.save_every, keep_last=1, audit_every=0, log_every=10,
+            seed=c.seed,
         )  # fmt: skip
         loss = ConsolidationLoss(model, self.rows, c.kl_weight)
         trainer = Trainer(
