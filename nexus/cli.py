@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 DEFAULT_RELEASE = "nexus-release-v1"
+WEIGHTS = "nexus-weights"
 STDIN = "-"
 
 
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _add_cause(commands)
     _add_certify(commands)
     _add_memory(commands)
+    _add_weights(commands)
     return made
 
 
@@ -122,6 +124,8 @@ def _add_certify(commands: Any) -> None:
     add("--prompt", metavar="TEXT", default="", help="how it was asked; the certificate is bound to it")
     add("--sampler", metavar="TEXT", default="", help="how tokens were chosen; the certificate is bound to it")
     add("--seed", metavar="N", type=int, default=0, help="of the split (default: %(default)s)")
+    add("--weights", metavar="DIR", help="versions of weights; the certificate is bound to the one that speaks")
+    add("--owner", metavar="NAME", default="me", help="whose version (default: %(default)s)")
     certify.set_defaults(run=_certify)
 
 
@@ -159,6 +163,8 @@ def _add_memory(commands: Any) -> None:
         if action in ("verify", "erase"):
             continue
         made.add_argument("--owner", metavar="NAME", default="me", help="whose memory (default: %(default)s)")
+        if action == "forget":
+            made.add_argument("--weights", metavar="DIR", default=WEIGHTS, help="versions that may have learnt it")
         if action == "teach":
             made.add_argument("--source", metavar="TEXT", default="", help="where it comes from")
         if action == "feedback":
@@ -167,6 +173,32 @@ def _add_memory(commands: Any) -> None:
             made.add_argument("--margin", metavar="P", type=float, default=0.7, help="say nothing below this score")
             made.add_argument("--embedder", metavar="NAME", default="minilm", help="for other words than were taught: "
                               "minilm, none, or the folder of a release (default: %(default)s)")  # fmt: skip
+
+
+def _add_weights(commands: Any) -> None:
+    weights = commands.add_parser("weights", help="learn what was taught into weights, through gates; go back")
+    actions = weights.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+    weights.set_defaults(run=_weights)
+    version = {"metavar": "VERSION", "help": "its name in the log; release for the release as it is"}
+    for action, words in (
+        ("consolidate", "train a version on what is new in the journal; it speaks if it passes every gate"),
+        ("log", "all versions; * marks the one that speaks"),
+        ("show", "what the gates measured of a version"),
+        ("rollback", "let an earlier version speak (default: the one before)"),
+        ("settle", "erase the versions that learnt what was forgotten since"),
+    ):
+        made = actions.add_parser(action, help=words)
+        add = made.add_argument
+        add("--owner", metavar="NAME", default="me", help="whose weights (default: %(default)s)")
+        add("--weights", metavar="DIR", dest="folder", default=WEIGHTS, help="all versions (default: %(default)s)")
+        if action in ("consolidate", "settle"):
+            add("--file", metavar="FILE", default="nexus-memory.db", help="the journal (default: %(default)s)")
+        if action in ("show", "rollback"):
+            made.add_argument("version", nargs="?" if action == "rollback" else None, **version)
+        if action == "consolidate":
+            add("release", metavar="MODEL_DIR", nargs="?", default=DEFAULT_RELEASE, help="default: %(default)s")
+            add("--steps", metavar="N", type=int, default=200, help="most training steps (default: %(default)s)")
+            add("--seed", metavar="N", type=int, default=0, help="of everything random (default: %(default)s)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -215,11 +247,13 @@ def _chat(arguments: argparse.Namespace) -> int:
 def _add_gate(add: Any) -> None:
     add("--raw", action="store_true", help="let the model say whatever it likes: no proofs, no memory, no certificate")
     add("--memory", metavar="FILE", default="nexus-memory.db", help="what was taught (default: %(default)s)")
+    add("--embedder", metavar="NAME", help="for other words than were taught: minilm, none, or the folder of a release "
+        "(default: minilm where it can be had)")  # fmt: skip
     add("--adaptive", metavar="STEP", type=float, help="let feedback raise the certified threshold, in such steps")
 
 
 def _gate(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"memory": arguments.memory, "step": arguments.adaptive}
+    return {"memory": arguments.memory, "step": arguments.adaptive, "embedder": arguments.embedder}
 
 
 def _add_serve(commands: Any) -> None:
@@ -234,6 +268,7 @@ def _add_serve(commands: Any) -> None:
     add("--cache-mib", metavar="N", type=int, default=512, help="for states of texts that were read (default: 512)")
     add("--audit", metavar="FILE", help="append a line for each request: who, when, what, tokens; never texts")
     _add_gate(add)
+    add("--weights", metavar="DIR", default=WEIGHTS, help="versions of each owner's weights (default: %(default)s)")
     serve.set_defaults(run=_serve)
 
 
@@ -253,7 +288,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     release = load_release(folder)
     living = None if arguments.raw else partial(open_living, release, **_gate(arguments))
     memory = None if arguments.raw else arguments.memory
-    return serve(release, arguments.host, arguments.port, keys, rules, living, memory)
+    return serve(release, arguments.host, arguments.port, keys, rules, living, memory, arguments.weights)
 
 
 def _zoo(arguments: argparse.Namespace) -> int:
@@ -354,11 +389,33 @@ def _memory(arguments: argparse.Namespace) -> int:
     from nexus.living.journal import Journal
 
     options = _options(arguments, "action", "file")
+    weights = options.pop("weights", WEIGHTS)
     if options.get("text") == STDIN:
         options["text"] = sys.stdin.read()
     path = arguments.file if arguments.action == "teach" else memory_command.existing(arguments.file)
     with Journal(path) as journal:
-        print(getattr(memory_command, arguments.action)(journal, **options))
+        try:
+            print(getattr(memory_command, arguments.action)(journal, **options))
+        finally:  # also if the text could not be erased from the journal at once
+            if arguments.action == "forget":
+                from nexus.living.consolidate_command import after_forgetting
+
+                print(after_forgetting(journal, options["owner"], weights), end="")
+    return 0
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    from nexus.living import consolidate_command
+    from nexus.training.control import Interrupted
+
+    options = _options(arguments, "action")
+    if "release" in options:
+        options["release"] = str(_release_folder(options["release"]))
+    try:
+        print(getattr(consolidate_command, arguments.action)(**options))
+    except Interrupted as stop:
+        print(f"stopped ({stop.reason}), saved; the same command goes on from there", file=sys.stderr)
+        return stop.exit_code
     return 0
 
 

@@ -18,6 +18,7 @@ from nexus.living.bounds import level
 from nexus.living.gate import Binding, Certificate
 from nexus.living.risk_control import certify
 from nexus.living.risk_coverage import augrc, aurc, draw
+from nexus.living.versions import Versions, weights_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +26,9 @@ class Request:
     """What is to be certified; the fields are the command's options.
 
     ``release`` and ``memory`` are the folder and the journal that made the answers, ``prompt`` and ``sampler`` texts
-    that name how they were asked. ``samples`` and ``tokens`` say how the release is to be asked. ``out`` None is the
-    folder ``certificate``, or the release's own if it is asked.
+    that name how they were asked; ``weights`` is the folder of versions, of which the ``owner``'s current one counts.
+    ``samples`` and ``tokens`` say how the release is to be asked. ``out`` None is the folder ``certificate``, or the
+    release's own if it is asked.
     """
 
     data: str
@@ -40,6 +42,8 @@ class Request:
     samples: int = 0
     tokens: int | None = None
     seed: int = 0
+    weights: str | None = None
+    owner: str = "me"
 
 
 def run(request: Request) -> str:
@@ -104,6 +108,8 @@ def _tell(done: int, of: int) -> None:
 def binding(request: Request) -> Binding:
     """The hashes of what made the answers, as they are now."""
     weights = artefact_hash(request.release) if request.release else ""
+    if request.weights:
+        weights = weights_hash(weights, Versions(request.weights, request.owner).chosen())
     return Binding(weights=weights, memory=_head(request.memory), prompt=request.prompt, sampler=request.sampler)
 
 

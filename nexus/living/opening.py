@@ -8,10 +8,12 @@ from pathlib import Path
 
 from nexus.inference.release import Release
 from nexus.living.answers import Channel
-from nexus.living.channels import Proofs, Quotations, Retriever
+from nexus.living.channels import Proofs, Retriever
+from nexus.living.embedder import Embedder, embedder_of
 from nexus.living.journal import Journal
 from nexus.living.living import Living
 from nexus.living.own_words import open_own_words
+from nexus.living.retriever import Retriever as Reader
 from nexus.living.speaking import Voice
 
 LOG = logging.getLogger("nexus.living")
@@ -20,7 +22,11 @@ OWNER = "me"  # whose memory it is where nobody says
 
 
 def open_living(
-    release: Release, memory: str | Path = MEMORY, step: float | None = None, create: bool = True
+    release: Release,
+    memory: str | Path = MEMORY,
+    step: float | None = None,
+    create: bool = True,
+    embedder: str | None = None,
 ) -> Living:
     """Open it in the thread that will use it.
 
@@ -29,6 +35,8 @@ def open_living(
         memory: the journal; without it nothing is quoted and feedback is not kept.
         step: of the adaptive threshold; None keeps the certified one.
         create: make the journal if it is not there.
+        embedder: for questions in other words than were taught, see :func:`nexus.living.embedder.embedder_of`; None
+            takes MiniLM where it can be had, and says so where it cannot.
 
     Raises:
         ValueError: a file is damaged, or an option is out of range.
@@ -36,15 +44,29 @@ def open_living(
     own = open_own_words(release, step=step)
     voice = None if own is None else Voice(release, own.score.tokens, own.score.samples)
     journal = Journal(memory) if create or Path(memory).is_file() else None
-    return Living(_checked(journal), own, voice, journal)
+    return Living(_checked(journal, embedder), own, voice, journal)
 
 
-def _checked(journal: Journal | None) -> Mapping[Channel, Retriever]:
+def _checked(journal: Journal | None, embedder: str | None) -> Mapping[Channel, Retriever]:
     channels: dict[Channel, Retriever] = {}
     try:
         channels["proof"] = Proofs()
     except ImportError as error:
         LOG.warning("no question is answered by proof: %s", error)
     if journal is not None:
-        channels["memory"] = Quotations(journal)
+        channels["memory"] = Reader(journal, _embedder(embedder))
     return channels
+
+
+def _embedder(choice: str | None) -> Embedder | None:
+    """Load it now, so that no question has to wait for it or fails because of it."""
+    try:
+        made = embedder_of(choice or "minilm")
+        if made is not None:
+            made(["one"])
+    except (ValueError, ImportError) as error:
+        if choice is not None:
+            raise ValueError(f"--embedder: {error}") from None
+        LOG.warning("other words than were taught are not understood: %s", error)
+        return None
+    return made

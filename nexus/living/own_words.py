@@ -19,10 +19,12 @@ import numpy as np
 from nexus.core.files import sha256_file
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY, Sampling
+from nexus.living import versions
 from nexus.living.gate import Binding, Certificate, Decision, Gate
 from nexus.living.questions import FORM
 from nexus.living.scores.combination import Score
 from nexus.living.trace import Said
+from nexus.living.versions import PLAIN
 
 FOLDER = "living"  # of a release: certificate, score, report and curve
 CERTIFICATE, SCORE = "certificate.json", "score.safetensors"
@@ -41,6 +43,7 @@ class Manner:
         tokens: the limit of length; None for the certified one.
         stop: texts that end an answer.
         special: whether anything else was wished for, such as a form that the answer has to follow.
+        version: of the weights, see `nexus.living.versions`.
     """
 
     system: str | None = None
@@ -49,6 +52,7 @@ class Manner:
     tokens: int | None = None
     stop: tuple[str, ...] = ()
     special: bool = False
+    version: str = PLAIN
 
 
 CERTIFIED = Manner()
@@ -114,7 +118,8 @@ def binding_of(release: Release, score: Score, still: Binding, manner: Manner = 
     """What an answer in this manner is bound to, beside the files' hashes in ``still``."""
     tokens = min(score.tokens, manner.tokens or score.tokens)
     sampler = sampler_text(manner, tokens, score.samples)
-    return replace(still, prompt=prompt_hash(release, manner), sampler=sampler)
+    weights = versions.weights_hash(still.weights, manner.version)
+    return replace(still, weights=weights, prompt=prompt_hash(release, manner), sampler=sampler)
 
 
 def weights_hash(folder: Path) -> str:

@@ -54,8 +54,8 @@ def draw(score: ArrayLike, right: ArrayLike, path: Path, alpha: float, threshold
     Raises:
         ImportError: matplotlib is missing; it comes with the extra ``factory``.
     """
-    figure = _figure()
-    axes = figure.subplots()
+    drawn = figure()
+    axes = drawn.subplots()
     points = curve(score, right)
     axes.plot(points.coverage, points.risk, color="#1f3a5f", label="risk among answers")
     axes.axhline(alpha, color="#d1495b", linestyle="--", label=f"allowed: {alpha:g}")
@@ -67,7 +67,7 @@ def draw(score: ArrayLike, right: ArrayLike, path: Path, alpha: float, threshold
     axes.set_title(f"AUGRC {augrc(score, right):.4f}", fontsize=10)
     axes.legend(frameon=False)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130, format=path.suffix.lstrip(".") or "png")
+        drawn.savefig(temporary, dpi=130, format=path.suffix.lstrip(".") or "png")
     return path
 
 
@@ -75,12 +75,17 @@ def _area(x: Floats, y: Floats, at_zero: float) -> float:
     return float(np.trapezoid(np.append(at_zero, y), np.append(0.0, x)))
 
 
-def _figure() -> Any:
+def figure() -> Any:
+    """A figure to draw into, of one size and look for all reports.
+
+    Raises:
+        ImportError: matplotlib is missing; it comes with the extra ``factory``.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError("drawing needs matplotlib. cure: pip install 'nexus-ai[factory]'") from None
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    made = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(made)
+    return made

@@ -19,9 +19,11 @@ from nexus.inference.sampling import GREEDY, Sampler, Sampling
 from nexus.living.trace import Trace, note
 from nexus.serving.ending import Ending
 from nexus.serving.logprobs import Scored, Waiting, score
-from nexus.serving.prefix_cache import PrefixCache
+from nexus.serving.prefix_cache import PrefixCache, Scope
 from nexus.serving.rows import alone, join, leave
 from nexus.serving.structured import Grammar, GrammarError, Guide
+from nexus.serving.weights import PLAIN_WEIGHTS, Choose, Weights, plain
+from nexus.training.adapters import RowAdapters
 
 PART = 512  # ids of a prompt that are read in one step
 
@@ -38,6 +40,7 @@ class Ask:
 
     prompt: list[int]
     max_new_tokens: int
+    memory: int = 0  # version of the owner's memory that the prompt was made with
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
     owner: str = ""
@@ -87,6 +90,7 @@ class Row:
     tokens: list[int] = field(default_factory=list)
     scores: Waiting = field(default_factory=Waiting)
     cancelled: bool = False
+    weights: Weights = PLAIN_WEIGHTS  # chosen when it begins, and kept to its end whatever is promoted meanwhile
 
     @property
     def next_id(self) -> int:
@@ -133,6 +137,8 @@ class Batch:
         self.reading: deque[Row] = deque()
         self.running: list[Row] = []
         self._state: LMState | None = None
+        self.choose: Choose = plain  # the weights of an owner's next request
+        self._adapters = RowAdapters(release.model)
 
     def row(self, ask: Ask, emit: Callable[[Piece], None], choice: int = 0) -> Row:
         """One answer to a request, that may be put into ``waiting``; its pieces will go to ``emit``."""
@@ -169,7 +175,8 @@ class Batch:
 
     def _begin(self, row: Row) -> None:
         """Find what is known of a prompt: when its turn to be read comes, so that it profits from those before it."""
-        found = self.cache.find(row.ask.owner, row.ask.prompt)
+        row.weights = self.choose(row.ask.owner)
+        found = self.cache.find(_scope(row), row.ask.prompt)
         row.state = self.release.model.init_state(1) if found.state is None else found.state
         row.read = row.cached = found.length
         last = len(row.ask.prompt) - 1  # kept for the same prompt, and for the next turn of the conversation
@@ -182,11 +189,12 @@ class Batch:
         if row.marks:
             end = min(row.read + PART, row.marks[0])
             ids = torch.tensor([row.ask.prompt[row.read : end]], device=self.release.model.device)
-            row.state = self.release.model(ids, state=row.state, last_only=True).state
+            with self._adapters.using(row.weights.adapter):
+                row.state = self.release.model(ids, state=row.state, last_only=True).state
             row.read = end
             assert row.state is not None
             if end == row.marks[0]:
-                self.cache.put(row.ask.owner, row.ask.prompt[:end], row.state)
+                self.cache.put(_scope(row), row.ask.prompt[:end], row.state)
                 row.marks.pop(0)
         if not row.marks:
             self.reading.popleft()
@@ -196,7 +204,8 @@ class Batch:
     def _decode(self) -> None:
         model = self.release.model
         ids = torch.tensor([[row.next_id] for row in self.running], device=model.device)
-        out = model(ids, state=self._state, last_only=True)
+        with self._adapters.using([row.weights.adapter for row in self.running]):
+            out = model(ids, state=self._state, last_only=True)
         self._state = out.state
         for place, row in enumerate(self.running):
             here = slice(place, place + 1)
@@ -215,7 +224,7 @@ class Batch:
         row = self.running[place]
         if self.cache.budget:
             assert self._state is not None
-            self.cache.put(row.ask.owner, row.ask.prompt + row.tokens[:-1], alone(self._state, place))
+            self.cache.put(_scope(row), row.ask.prompt + row.tokens[:-1], alone(self._state, place))
 
     def _remove(self, places: set[int]) -> None:
         if places:
@@ -228,3 +237,7 @@ class Batch:
         self.waiting = deque(row for row in self.waiting if not row.cancelled)
         self.reading = deque(row for row in self.reading if not row.cancelled)
         self._remove({place for place, row in enumerate(self.running) if row.cancelled})
+
+
+def _scope(row: Row) -> Scope:
+    return Scope(row.ask.owner, row.weights.version, row.ask.memory)

@@ -20,6 +20,7 @@ from nexus.living.own_words import Manner
 from nexus.living.speaking import CHANCE
 from nexus.living.trace import Trace
 from nexus.serving.batch import Ask, Piece
+from nexus.serving.weights import Choose, plain
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,13 +33,14 @@ class Desk:
     Args:
         release: what speaks.
         make: opens the living service, in the thread that will use it.
+        choose: the weights of an owner's request, as the engine's.
 
     Raises:
         what ``make`` raises.
     """
 
-    def __init__(self, release: Release, make: Callable[[], Living]) -> None:
-        self.release = release
+    def __init__(self, release: Release, make: Callable[[], Living], choose: Choose = plain) -> None:
+        self.release, self._choose = release, choose
         self._thread = ThreadPoolExecutor(1, "nexus-living")
         try:
             self.living = self._thread.submit(make).result()
@@ -57,7 +59,8 @@ class Desk:
 
     async def decide(self, ask: Ask, say: Say) -> Piece:
         """The answer or the refusal, with all that stands behind it; ``say`` asks the model."""
-        owner, manner = ask.owner or OWNER, manner_of(ask)
+        owner, version = ask.owner or OWNER, await self._version(ask.owner)
+        manner = replace(manner_of(ask), version=version)
         found = None  # proofs and memory speak in words; where these are no answer, they are not asked
         if not ask.held:
             found = await self.run(self.living.look_up, owner, question_of(self.release, ask))
@@ -75,8 +78,13 @@ class Desk:
         traces = [one.trace or Trace() for one in asks]
         samples = [(piece.text.strip(), sum(t.logprobs)) for piece, t in zip(drawn, traces[1:], strict=True)]
         said = traces[0].said(first.text.strip(), first.finish == "stop", samples)
+        if await self._version(ask.owner) != version:  # promoted meanwhile: nobody knows which one spoke
+            manner = replace(manner, special=True)
         found = await self.run(self.living.judge, owner, said, manner)
         return _piece(found, first.tokens, first.cached, first.finish if found.answered else "stop")
+
+    async def _version(self, owner: str) -> str:
+        return (await asyncio.to_thread(self._choose, owner)).version
 
 
 def question_of(release: Release, ask: Ask) -> str:
@@ -100,14 +108,14 @@ def manner_of(ask: Ask) -> Manner:
         "choices": 1,
         "logprobs": None,
     }
-    plain = replace(ask, prompt=[], max_new_tokens=1, **known)
+    wishes = replace(ask, prompt=[], max_new_tokens=1, **known)
     return Manner(
         system=first["content"] if first is not None and told else "",
         turns=len(ask.messages) - told,
         sampling=ask.sampling,
         tokens=ask.max_new_tokens,
         stop=ask.stop,
-        special=plain != Ask(prompt=[], max_new_tokens=1),
+        special=wishes != Ask(prompt=[], max_new_tokens=1),
     )
 
 

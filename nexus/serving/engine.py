@@ -16,6 +16,7 @@ from nexus.serving.batch import Ask, Batch, Piece, Row
 from nexus.serving.desk import Desk
 from nexus.serving.errors import ApiError
 from nexus.serving.metrics import Metrics
+from nexus.serving.weights import Choose
 from nexus.serving.work import Steps, Work
 
 LOG = logging.getLogger("nexus.serving")
@@ -56,6 +57,13 @@ class Engine:
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
+
+    def follow(self, choose: Choose) -> None:
+        """Ask ``choose`` for the weights of each request as it begins, such as OwnersWeights; before :meth:`start`.
+
+        What is promoted later is found by it, so nothing has to be told to the engine and no request is lost.
+        """
+        self._batch.choose = choose
 
     @property
     def ready(self) -> bool:

@@ -68,11 +68,12 @@ def open_chat(
     *,
     memory: str,
     step: float | None,
+    embedder: str | None,
     owner: str,
 ) -> LivingChat:
     """A chat over a release; what is asked for in another manner than was certified is refused."""
     manner = Manner(system=system, sampling=sampling or GREEDY, tokens=max_new_tokens)
-    return LivingChat(open_living(release, memory, step, create=False), owner, manner)
+    return LivingChat(open_living(release, memory, step, create=False, embedder=embedder), owner, manner)
 
 
 def _place(answer: Answer, i: int) -> str:

@@ -18,6 +18,24 @@ from nexus.core.lm_state import LMState
 from nexus.serving.rows import compact
 
 Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose state it is and what made it; states of one scope are never found from another.
+
+    Attributes:
+        owner: who asked.
+        weights: version of the weights that read the ids. After a promotion, or a rollback, no state is stale: those
+            of other weights are simply not found, and those of the same weights are right again.
+        memory: version of the owner's memory that the ids were made with.
+    """
+
+    owner: str = ""
+    weights: str = ""
+    memory: int = 0
+
+
 LEAST = 16  # ids: what is shorter is read again as quickly as it is copied
 
 
@@ -44,30 +62,28 @@ class _Entry:
 
 
 class PrefixCache:
-    """States by owner and ids, the least recently used dropped first.
+    """States by scope and ids, the least recently used dropped first.
 
     Args:
         budget: bytes that all states together may take; 0 keeps none.
 
     Attributes:
         nbytes: bytes taken now.
-
-    States of one owner are never found by another.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget, self.nbytes = budget, 0
-        self._entries: OrderedDict[tuple[str, bytes], _Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[Scope, bytes], _Entry] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, owner: str, prompt: list[int]) -> Found:
+    def find(self, scope: Scope, prompt: list[int]) -> Found:
         """The longest known beginning of ``prompt``, at least one id of which is left over to be read."""
         wanted = np.asarray(prompt, dtype=np.int32)
         best, branch = None, 0
         for key, entry in self._entries.items():
-            if key[0] != owner:
+            if key[0] != scope:
                 continue
             shared = _common(entry.ids, wanted)
             branch = max(branch, min(shared, len(prompt) - 1))
@@ -81,12 +97,12 @@ class PrefixCache:
         self._entries.move_to_end(best)
         return Found(length, self._entries[best].state.fork(), branch)
 
-    def put(self, owner: str, ids: list[int], state: LMState) -> None:
+    def put(self, scope: Scope, ids: list[int], state: LMState) -> None:
         """Keep a copy of the state of one row that has read ``ids``, if it is worth it and fits the budget."""
         if len(ids) < LEAST or not self.budget:
             return
         known = np.asarray(ids, dtype=np.int32)
-        key = (owner, known.tobytes())
+        key = (scope, known.tobytes())
         if key in self._entries:
             self._entries.move_to_end(key)
             return
@@ -99,9 +115,14 @@ class PrefixCache:
             self.nbytes -= self._entries.popitem(last=False)[1].nbytes
 
     def clear(self) -> None:
-        """Forget everything, as is needed when weights change."""
+        """Forget everything."""
         self._entries.clear()
         self.nbytes = 0
+
+    def drop(self, owner: str, keep: Scope | None = None) -> None:
+        """Forget an owner's states but those of one scope: what was erased from memory shall not stay here."""
+        for key in [key for key in self._entries if key[0].owner == owner and key[0] != keep]:
+            self.nbytes -= self._entries.pop(key).nbytes
 
 
 def _entry(ids: Ids, state: LMState) -> _Entry:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from nexus.core.files import artefact_hash
 from nexus.inference.release import Release
 from nexus.living.living import Living
 from nexus.serving.app import make_app
@@ -22,6 +23,7 @@ from nexus.serving.engine import Engine
 from nexus.serving.guard import check_address, read_keys
 from nexus.serving.journal_thread import JournalThread
 from nexus.serving.limits import Limits
+from nexus.serving.weights import OwnersWeights, plain
 
 DRAIN = 30  # seconds for the answers under way
 CONNECTIONS = 512  # at once; more are answered 503
@@ -70,21 +72,26 @@ def serve(
     rules: Rules,
     living: Callable[[], Living] | None = None,
     memory: str | Path | None = None,
+    weights: str | Path | None = None,
 ) -> int:
     """Serve a release until SIGTERM (exit code 0) or Ctrl+C.
 
     Args:
         living: opens what decides about answers; all are sent if None.
         memory: the journal of what is taught over HTTP; nothing can be if None.
+        weights: folder of the owners' versions, followed while serving; None for the release as it is.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
         OSError: the address cannot be listened on.
         ValueError: ``memory`` is no journal.
     """
-    desk = None if living is None else Desk(release, living)
+    owners = None if weights is None else OwnersWeights(weights, artefact_hash(release.folder), release.model)
+    desk = None if living is None else Desk(release, living, owners or plain)
     journal = None if memory is None else JournalThread(memory)
     engine = Engine(release, cache_bytes=rules.cache_bytes, desk=desk)
+    if owners is not None:
+        engine.follow(owners)
     app = make_app(engine, host, keys, limits=rules.limits, audit=rules.audit, journal=journal)
     server, sock = bind(app, host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")

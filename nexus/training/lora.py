@@ -14,10 +14,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,13 @@ from nexus.core.files import atomic_folder
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+
+
+class Change(NamedTuple):
+    """A low-rank change of one linear layer: A (rank, in) and B (out, rank)."""
+
+    down: Tensor
+    up: Tensor
 
 
 class LoRA(nn.Module):
@@ -89,6 +96,15 @@ def apply_lora(
     Raises:
         ValueError: no layer has such a name; the message lists those there are.
     """
+    linear = target_layers(model, targets)
+    model.requires_grad_(False)
+    for name, layer in linear.items():
+        _replace(model, name, LoRA(layer, rank, alpha, dropout, stabilised))
+    return list(linear)
+
+
+def target_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
+    """The linear layers that ``targets`` names, as for :func:`apply_lora`, which also says what is raised."""
     linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     everything = list(targets) == ["all-linear"]
     heads = {name for name in linear if name.rpartition(".")[2] in ("lm_head", "head", "score", "classifier")}
@@ -96,10 +112,7 @@ def apply_lora(
     if not names:
         kinds = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
         raise ValueError(f"targets={list(targets)}: no linear layer has such a name; there are {kinds}")
-    model.requires_grad_(False)
-    for name in names:
-        _replace(model, name, LoRA(linear[name], rank, alpha, dropout, stabilised))
-    return names
+    return {name: linear[name] for name in names}
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -137,8 +150,6 @@ def save_adapter(model: nn.Module, folder: Path | str, base_name: str | None = N
     Raises:
         ValueError: there are none, or they differ in rank or scale (one file holds one of each).
     """
-    from safetensors.torch import save_file
-
     found = dict(adapters(model))
     settings = {(a.rank, a.alpha, a.stabilised, a.dropout.p) for a in found.values()}
     if len(settings) != 1:
@@ -146,14 +157,31 @@ def save_adapter(model: nn.Module, folder: Path | str, base_name: str | None = N
             f"model: has {len(found)} LoRA layers of {len(settings)} kinds; call apply_lora once, with one rank"
         )
     rank, alpha, stabilised, dropout = settings.pop()
+    changes = {name: Change(change.lora_A, change.lora_B) for name, change in found.items()}
+    return write_adapter(folder, changes, rank, alpha, dropout=dropout, stabilised=stabilised, base_name=base_name)
+
+
+def write_adapter(
+    folder: Path | str,
+    changes: Mapping[str, Change],
+    rank: int,
+    alpha: float,
+    *,
+    dropout: float = 0.0,
+    stabilised: bool = False,
+    base_name: str | None = None,
+) -> Path:
+    """Write changes by layer in PEFT's format; returns the folder."""
+    from safetensors.torch import save_file
+
     tensors = {}
-    for name, change in found.items():
-        tensors[f"{_PREFIX}{name}.lora_A.weight"] = change.lora_A.detach().cpu().contiguous()
-        tensors[f"{_PREFIX}{name}.lora_B.weight"] = change.lora_B.detach().cpu().contiguous()
+    for name, change in changes.items():
+        tensors[f"{_PREFIX}{name}.lora_A.weight"] = change.down.detach().cpu().contiguous()
+        tensors[f"{_PREFIX}{name}.lora_B.weight"] = change.up.detach().cpu().contiguous()
     config = {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base_name, "bias": "none",
         "r": rank, "lora_alpha": alpha, "lora_dropout": dropout, "use_rslora": stabilised,
-        "target_modules": sorted(found), "fan_in_fan_out": False, "inference_mode": True, "modules_to_save": None,
+        "target_modules": sorted(changes), "fan_in_fan_out": False, "inference_mode": True, "modules_to_save": None,
     }  # fmt: skip
     with atomic_folder(folder) as fresh:
         save_file(tensors, str(fresh / WEIGHTS), metadata={"format": "pt"})
@@ -167,6 +195,18 @@ def load_adapter(model: nn.Module, folder: Path | str) -> list[str]:
     Raises:
         FileNotFoundError: a file is missing. ValueError: it isn't LoRA, or doesn't fit the model.
     """
+    config, changes = read_adapter(folder, model)
+    names = list(changes)
+    apply_lora(model, names, config["r"], config["lora_alpha"], config["lora_dropout"], config.get("use_rslora", False))
+    for name, change in adapters(model):
+        with torch.no_grad():
+            change.lora_A.copy_(changes[name].down)
+            change.lora_B.copy_(changes[name].up)
+    return names
+
+
+def read_adapter(folder: Path | str, model: nn.Module) -> tuple[dict[str, Any], dict[str, Change]]:
+    """Configuration and changes of a folder in PEFT's format; raises as :func:`load_adapter`."""
     from safetensors.torch import load_file
 
     folder = Path(folder)
@@ -184,13 +224,7 @@ def load_adapter(model: nn.Module, folder: Path | str) -> list[str]:
     linear = {name for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     if missing := sorted(changes.keys() - linear):
         raise ValueError(f"{folder}: the model has no linear layers {', '.join(missing[:4])}; is it the right model?")
-    names = list(changes)
-    apply_lora(model, names, config["r"], config["lora_alpha"], config["lora_dropout"], config.get("use_rslora", False))
-    for name, change in adapters(model):
-        with torch.no_grad():
-            change.lora_A.copy_(changes[name]["A"])
-            change.lora_B.copy_(changes[name]["B"])
-    return names
+    return config, {name: Change(parts["A"], parts["B"]) for name, parts in changes.items()}
 
 
 def _refuse_unknown(folder: Path, config: dict[str, Any]) -> None:
