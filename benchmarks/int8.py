@@ -1,11 +1,10 @@
-"""What eight-bit weights give and take: bytes, seconds of a decode step, perplexity; and torchao's beside ours.
+"""What eight-bit weights give and take: bytes, seconds of a decode step, perplexity.
 
     python benchmarks/int8.py --release nexus-release-v1
     python benchmarks/int8.py                               random weights of the release's size, no perplexity
 
-The text of the perplexity is this project's own documentation; what counts is the ratio. Where torchao is installed,
-its dynamic int8 (the same scheme) stands beside ours. Decode steps are taken in turns, medians count. Writes
-benchmarks/results/int8.json.
+The text of the perplexity is this project's own documentation; what counts is the ratio. Decode
+steps are taken in turns, medians count. Writes benchmarks/results/int8.json.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ def main() -> None:
     release = load_release(asked.release) if asked.release else None
     size = HybridConfig(vocab_size=49_152, d_model=576, n_layers=30, d_ff=1_536, n_heads=9, n_kv_heads=3)
     model = (release.model if release else HybridLM(size)).eval()
-    models = {"float32": model, "int8": quantize(copy.deepcopy(model))} | _torchao(model)
+    models = {"float32": model, "int8": quantize(copy.deepcopy(model))}
     seconds, reading = decode(models), prefill(models)
     rows = {
         name: {
-            "bytes": weight_bytes(each) if name != "torchao" else None,
+            "bytes": weight_bytes(each),
             "decode_seconds": seconds[name],
             "prefill_seconds": reading[name],
         }
@@ -103,17 +102,6 @@ def product(rows: int) -> float:
             way(x)
             times[name].append(time.perf_counter() - start)
     return median(times["float32"]) / median(times["int8"])
-
-
-def _torchao(model: HybridLM) -> dict[str, Any]:
-    try:
-        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
-    except ImportError:
-        return {}
-    theirs = copy.deepcopy(model)
-    theirs.lm_head.weight = torch.nn.Parameter(theirs.lm_head.weight.clone())  # torchao would change the embedding too
-    quantize_(theirs, Int8DynamicActivationInt8WeightConfig())
-    return {"torchao": theirs}
 
 
 if __name__ == "__main__":

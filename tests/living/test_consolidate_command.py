@@ -54,7 +54,7 @@ def test_forgetting_erases_the_weights_that_learnt_it(capsys, versions):
     assert said.endswith(f"weights that had learnt it are erased: {second}")
     assert versions.chosen() == first
     assert "erased nothing" in _say(capsys, "weights", "settle")
-    assert "erased" not in _say(capsys, "memory", "forget", "1", "--weights", "elsewhere")
+    assert "weights" not in _say(capsys, "memory", "forget", "1", "--weights", "elsewhere")
     assert _say(capsys, "weights", "settle") == f"erased {first}; {PLAIN} speaks"
 
 

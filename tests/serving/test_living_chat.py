@@ -46,7 +46,7 @@ def test_what_stands_behind_an_answer_is_told(certified, capsys, monkeypatch, tm
     with Journal(tmp_path / "nexus-memory.db") as journal:
         journal.teach("me", "The shop opens at nine.", "the door")
     out, err = talk(capsys, monkeypatch, folder, "When does the shop open?", PROVED, *texts[:40])
-    assert out.startswith("The shop opens at nine.\nYes\n")
+    assert out.startswith('nine: you told me: "The shop opens at nine." (the door)\nYes\n')
     first, second, *_ = err.splitlines()
     assert first == "[you taught me: fact 1, letters 0 to 23 of the door]"
     assert second == "[proved; nexus reason shows the steps]"

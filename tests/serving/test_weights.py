@@ -161,7 +161,7 @@ def test_under_load_no_request_fails_and_each_answer_is_of_one_version(release, 
                 if piece.finish:
                     answers.put(got)
 
-            running.append((engine.submit(Ask(prompt=PROMPT, max_new_tokens=20, sampling=GREEDY), emit), got))
+            running.append((engine.submit(Ask(prompt=PROMPT, max_new_tokens=20, sampling=GREEDY), emit)[0], got))
             if number < len(names):
                 assert began.wait(60)
         for _ in running:
