@@ -128,7 +128,7 @@ def test_each_answer_shows_what_stands_behind_it(driver, path, certified):
         assert "the door" in memory.find_element("css selector", "figcaption").text
 
         kinds = set()
-        for question in questions[:12]:
+        for question in questions[-12:]:  # the surest, and some that are not known
             model = tab.ask(question)
             refused = "refusal" in model.get_attribute("class")
             kinds.add(refused)
