@@ -122,7 +122,8 @@ def _orders(found: Sequence[Word], first: int, last: int) -> Iterator[tuple[list
     the author; the first is more usual."""
     used, size, name = set(range(first, last)), last - first, key(found[first:last])
     for at in range(len(found) - size + 1):  # named again: "Who helps Ada when Ada is ill?"
-        used.update(range(at, at + size) if key(found[at : at + size]) == name else ())
+        if key(found[at : at + size]) == name:
+            used.update(range(at, at + size))
     after, before = list(_after(found, first, last, used)), list(_before(found, first, used))
     yield after + before, used, 1.0
     if after and before:
