@@ -7,6 +7,7 @@ names that were taught can be mentioned: the caller passes a test for that, so a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -119,7 +120,10 @@ def _wanted(found: Sequence[Word]) -> Wanted:
 def _orders(found: Sequence[Word], first: int, last: int) -> Iterator[tuple[list[list[int]], set[int], float]]:
     """What leads away from a name: "the sister of Ada's boss" goes to the boss first, "the author of Dune's job" to
     the author; the first is more usual."""
-    used = set(range(first, last))
+    used, size, name = set(range(first, last)), last - first, key(found[first:last])
+    for at in range(len(found) - size + 1):  # named again: "Who helps Ada when Ada is ill?"
+        if key(found[at : at + size]) == name:
+            used.update(range(at, at + size))
     after, before = list(_after(found, first, last, used)), list(_before(found, first, used))
     yield after + before, used, 1.0
     if after and before:
@@ -143,7 +147,8 @@ def _query(
             steps.append(Step(relation, _names(names), f"someone's {_words(names)}", key(names)))
             start, end = min(start, names[0].start), max(end, names[-1].end)
     if final - KINDS or not steps:
-        masked = f"{question[:start]}someone{question[end:]}"
+        again = question[found[name[0]].start : found[name[1] - 1].end]
+        masked = _masked(f"{question[:start]}someone{question[end:]}", again)
         steps.append(Step(final - KINDS or final or _bare(left, wanted), _names(left), masked, ()))
     steps = [step for step in steps if step.relation - KINDS] or steps[-1:]
     turned = len(steps) == 1 and _is_turned(found, rest, meant, name[0])
@@ -251,6 +256,11 @@ def _is_turned(found: Sequence[Word], rest: Sequence[int], meant: Sequence[Sense
 def _names(found: Sequence[Word]) -> frozenset[str]:
     named = (word for word in found if word.norm not in SMALL and word.start)
     return frozenset(word.stem for word in named if word.named or numeric(word))
+
+
+def _masked(question: str, name: str) -> str:
+    """The question with "someone" wherever the name stands as a word of its own."""
+    return re.sub(rf"\b{re.escape(name)}\b", "someone", question)
 
 
 def _words(found: Sequence[Word]) -> str:
