@@ -267,7 +267,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.invert_yaxis()
     axes.grid(axis="x", color="0.9")
-    axes.legend(frameon=False, loc="lower right")
+    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        ticks(lambda value, _: f"{value:g}")
+    figure.legend(frameon=False, loc="outside upper center", ncols=len(LENGTHS) - 1)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
 
