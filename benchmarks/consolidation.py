@@ -39,7 +39,7 @@ from nexus.living.continual import Continual, Editing, draw, step, worst_drop
 from nexus.living.exam import Exam, Question, answers, question, read, statement
 from nexus.living.journal import Journal
 from nexus.living.own_exam import own_exam, simple_questions
-from nexus.living.recall import Recall
+from nexus.living.retriever import Retriever
 from nexus.living.versions import Versions
 from nexus.training.config import TrainingConfig
 from nexus.training.loop import Trainer
@@ -196,16 +196,16 @@ class Watch:
 
 def recall_editing(journal: Journal, facts: list[Taught], untouched: list[str]) -> Editing:
     """The same questions put to the journal: right if the sentence that is found holds the answer."""
-    recall = Recall(journal.facts(OWNER))
+    reader = Retriever(journal, None)
 
     def found(asked: str, answer: str) -> bool:
-        got = recall.ask(asked)
-        return got is not None and f" {answer}." in got.text
+        got = reader.ask(OWNER, asked)
+        return got is not None and any(f" {answer}." in span.quote for span in got.citations)
 
     return Editing.of(
         [found(q, f.answer) for f in facts for q in f.same],
         [found(q, f.answer) for f in facts for q in f.other],
-        [recall.ask(q) is None for q in untouched],
+        [reader.ask(OWNER, q) is None for q in untouched],
         [found(q, a) for f in facts for q, a in f.further],
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nexus.living.facts import Fact
-from nexus.living.recall import sentences
+from nexus.living.words import sentences
 
 _BE = r"(?P<be>is|are|was|were)"
 _WHOSE = re.compile(rf"(?P<whose>.+?)'s? (?P<what>[\w -]+?) {_BE} (?P<value>.+)")

@@ -37,7 +37,11 @@ def test_the_surest_channel_answers_first(certified, living, tmp_path):
         journal.teach("ann", "Every cat is an animal and Tom is a cat, is he?")
     assert living.ask("ann", PROVED).channel == "proof"
     taught = living.ask("ann", "When does the shop open?")
-    assert (taught.channel, taught.citations[0].fact, taught.citations[0].quote) == ("memory", 1, "The shop opens at nine.")
+    assert (taught.channel, taught.citations[0].fact, taught.citations[0].quote) == (
+        "memory",
+        1,
+        "The shop opens at nine.",
+    )
     assert living.ask("bob", "When does the shop open?").channel == "model"
     said, _ = by_outcome(living, certified[1])
     assert (said.channel, said.certificate) == ("model", living.own.gate.certificate.id)

@@ -116,7 +116,7 @@ def test_owners_are_strangers(path):
         ("teach", {}, "text", 400),
         ("teach", {"text": "  "}, "text", 400),
         ("teach", {"text": "x" * 1_000_001}, "text", 400),
-        ("teach", {"text": "\ud800"}, "text", 400),
+        ("teach", {"text": "\ud800"}, None, 400),
         ("teach", {"text": "a", "source": "s" * 1_001}, "source", 400),
         ("teach", {"text": "a", "owner": "ann"}, "owner", 400),
         ("correct", {"text": "a"}, "fact", 400),
@@ -137,7 +137,7 @@ def test_what_is_wrong_is_refused_with_field_and_cure(client, name, body, param,
     )  # httpx itself would refuse half a surrogate pair
     error = response.json()["error"]
     assert (response.status_code, error["param"]) == (status, param)
-    assert error["message"].startswith(param)
+    assert error["message"].startswith(param or "body")
     assert OWNER not in error["message"].split()
     assert get(client, "facts") == {"facts": [], "version": 0}, "nothing was written"
 
