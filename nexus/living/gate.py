@@ -121,9 +121,13 @@ class Gate:
         """The score from which on answers are let out now; None lets out nothing."""
         return self.certificate.verdict.threshold if self.adaptive is None else self.adaptive.threshold
 
-    def decide(self, score: float, binding: Binding) -> Decision:
-        """Answer or refuse a question whose answer has this score."""
-        if self.shift is not None and not self.certificate.binding.changed(binding) and math.isfinite(score):
+    def decide(self, score: float, binding: Binding, again: bool = False) -> Decision:
+        """Answer or refuse a question whose answer has this score; ``again`` if it was asked before.
+
+        A question that is repeated says nothing about which ones come, so the alarm that listens to that is spared.
+        """
+        fresh = not again and math.isfinite(score) and not self.certificate.binding.changed(binding)
+        if self.shift is not None and fresh:
             self.shift.feed(score)
         reason, threshold = self.closed(binding), self.threshold
         if not reason and not (threshold is not None and score >= threshold):  # so that NaN is refused

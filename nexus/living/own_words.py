@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from nexus.core.files import sha256_file
 from nexus.inference.release import Release
@@ -23,6 +26,7 @@ from nexus.living.trace import Said
 
 FOLDER = "living"  # of a release: certificate, score, report and curve
 CERTIFICATE, SCORE = "certificate.json", "score.safetensors"
+REMEMBERED = 10_000  # answers that are known again
 ALONE = 1  # turns of a conversation that is one question
 
 
@@ -64,6 +68,7 @@ class OwnWords:
     def __init__(self, release: Release, gate: Gate, score: Score, score_hash: str, weights: str) -> None:
         self.release, self.gate, self.score = release, gate, score
         self._still = Binding(weights=weights, score=score_hash)
+        self._said: OrderedDict[tuple[object, ...], None] = OrderedDict()  # lately
 
     def binding(self, manner: Manner = CERTIFIED) -> Binding:
         """The binding of an answer that is asked for in this manner."""
@@ -75,7 +80,16 @@ class OwnWords:
 
     def decide(self, said: Said, manner: Manner = CERTIFIED) -> Decision:
         """Whether to let out what was said."""
-        return self.gate.decide(float(self.score([said])[0]), self.binding(manner))
+        return self.gate.decide(float(self.score([said])[0]), self.binding(manner), self._was_said(said))
+
+    def _was_said(self, said: Said) -> bool:
+        """Whether the same was said in the same way lately, as it is if a question is repeated."""
+        key = (said.text, *np.round(said.logprobs, 2).tolist())
+        again = key in self._said
+        self._said[key] = None
+        if len(self._said) > REMEMBERED:
+            self._said.popitem(last=False)
+        return again
 
 
 def open_own_words(release: Release, folder: Path | None = None, step: float | None = None) -> OwnWords | None:

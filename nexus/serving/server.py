@@ -98,7 +98,7 @@ def serve(
 
 
 def bind(app: Any, host: str, port: int) -> tuple[Any, Any]:
-    """A uvicorn server for the application, and the socket that it will listen on.
+    """A uvicorn server for the application, and the socket that it listens on.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
@@ -116,6 +116,7 @@ def bind(app: Any, host: str, port: int) -> tuple[Any, Any]:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1_000 * STALLED)
     try:
         made.bind((host, port))
+        made.listen()  # now, so that who reads the address may call at once
     except OSError as error:
         made.close()
         raise OSError(f"--host {host} --port {port}: {error.strerror}; choose another with --port") from None

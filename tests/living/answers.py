@@ -47,19 +47,22 @@ def crowd(n=400, seed=0, skill=3.0):
     return made, np.array(right)
 
 
-def knowing_release(folder, n=240):
-    """A release that talks nonsense, and a file of questions to which its surest nonsense is held right."""
+def knowing_release(folder, n=200):
+    """A release that talks nonsense, and a file of n questions to which its surest nonsense is held right."""
     release = load_release(write_release(folder, never_end(tiny_model(tie_embeddings=False))))
-    texts = [f"What is number {i % 7}, {'and ' * (i % 5)}why {i}?" for i in range(n)]
-    answers = Voice(release, TOKENS).say_all(texts)
-    middle = np.median([one.logprobs.mean() for one in answers])
-    lines = []
-    for i, (text, one) in enumerate(zip(texts, answers, strict=True)):
-        known = one.logprobs.mean() > middle and any(letter.isalnum() for letter in one.text)
-        lines.append({"question": text, "answer": one.text if known else "xyzzy", "kind": f"kind {i % 2}"})
+    texts = [f"What is number {i}, {'and ' * (i % 5)}why?" for i in range(2 * n)]
+    asked = [pair for pair in zip(texts, Voice(release, TOKENS).say_all(texts), strict=True) if _has_words(pair[1])]
+    asked.sort(key=lambda pair: pair[1].logprobs.mean())
+    least, most = asked[: n // 2], asked[-(n - n // 2) :]  # with a gap between them, so that a score can tell
+    lines = [{"question": text, "answer": "xyzzy", "kind": "unknown"} for text, _ in least]
+    lines += [{"question": text, "answer": one.text, "kind": "known"} for text, one in most]
     data = folder / "questions.jsonl.txt"
     data.write_text("\n".join(map(json.dumps, lines)))
     return release, data
+
+
+def _has_words(one):
+    return any(letter.isalnum() for letter in one.text)
 
 
 @functools.cache
@@ -71,7 +74,8 @@ def certified_release(samples=0):
     home = tempfile.TemporaryDirectory()
     atexit.register(home.cleanup)
     folder = Path(home.name)
-    _, data = knowing_release(folder, 160 if samples else 240)
-    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.35", "--tokens", str(TOKENS)]
+    _, data = knowing_release(folder)
+    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.3", "--tokens", str(TOKENS)]
     assert main([*call, "--samples", str(samples)]) == 0
-    return load_release(folder), data, [json.loads(line)["question"] for line in data.read_text().splitlines()]
+    texts = [json.loads(line)["question"] for line in data.read_text().splitlines()]
+    return load_release(folder), data, [text for pair in zip(texts[:100], texts[100:], strict=True) for text in pair]

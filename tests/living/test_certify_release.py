@@ -8,6 +8,7 @@ import pytest
 
 from nexus.cli import main
 from nexus.inference.release import load_release
+from nexus.inference.sampling import GREEDY
 from nexus.living.certify_release import FIT, REPORT, split
 from nexus.living.gate import Certificate
 from nexus.living.own_words import Manner, open_own_words
@@ -29,31 +30,30 @@ def test_it_leaves_certificate_score_report_and_curve_in_the_release(certified):
     folder = release.folder / "living"
     report = json.loads((folder / "report.json").read_text())
     assert report["certificate"] == Certificate.load(folder / "certificate.json").id
-    assert report["risk_bound"] <= 0.35
-    assert report["report_questions"] == int(REPORT * 240)
+    assert report["risk_bound"] <= 0.3
+    assert report["report_questions"] == int(REPORT * 200)
     assert {"combined", "by chance", *(signal.__name__ for signal in BASELINES)} <= report["augrc"].keys()
     assert report["augrc"]["combined"] < report["augrc"]["by chance"]
-    assert set(report["by_kind"]) == {"kind 0", "kind 1"}
+    assert set(report["by_kind"]) == {"known", "unknown"}
     assert 0 <= report["over_refusal"] < 1
     assert (folder / "curve.png").stat().st_size > 1_000
-    assert len(Score.load(folder / "score.safetensors").reference) == 240 - int(FIT * 240) - int(REPORT * 240)
+    assert len(Score.load(folder / "score.safetensors").reference) == 200 - int(FIT * 200) - int(REPORT * 200)
 
 
 def test_the_gate_opens_for_the_certified_manner_and_no_other(certified):
-    release, data = certified
+    release, _ = certified
     own = open_own_words(release)
     assert own.closed() == own.closed(Manner(tokens=500)) == own.closed(Manner(system="")) == ""
     for other in (
         Manner(tokens=TOKENS - 1),
         Manner(stop=("x",)),
         Manner(special=True),
-        Manner(sampling=own.release.generation and Manner().sampling.replace(temperature=0.5)),
+        Manner(sampling=GREEDY.replace(temperature=0.5)),
     ):
         assert "sampler" in own.closed(other)
     for other in (Manner(turns=3), Manner(turns=0), Manner(system="Be brief.")):
         assert "prompt" in own.closed(other)
-    texts = [json.loads(line)["question"] for line in data.read_text().splitlines()]
-    decisions = [own.decide(one) for one in Voice(release, TOKENS).say_all(texts[:80])]
+    decisions = [own.decide(one) for one in Voice(release, TOKENS).say_all(certified_release()[2][:60])]
     assert {decision.answered for decision in decisions} == {True, False}
 
 

@@ -54,6 +54,11 @@ def test_questions_of_another_kind_close_it(certificate):
     assert "no longer like those" in last.reason
 
 
+def test_a_question_that_is_repeated_is_no_other_kind(certificate):
+    gate = Gate(certificate, reference=np.linspace(0, 1, 300))
+    assert all(gate.decide(0.99, BINDING, again=number > 0).answered for number in range(200))
+
+
 def test_other_bindings_do_not_teach_it_about_questions(certificate):
     gate = Gate(certificate, reference=np.linspace(0, 1, 300))
     for _ in range(100):

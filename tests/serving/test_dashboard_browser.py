@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from nexus.living.gate import Certificate
 from nexus.living.journal import Journal
 from nexus.living.opening import OWNER
 from tests.living.answers import certified_release
@@ -127,7 +128,7 @@ def test_each_answer_shows_what_stands_behind_it(driver, path, certified):
         assert "the door" in memory.find_element("css selector", "figcaption").text
 
         kinds = set()
-        for question in questions[:12]:
+        for question in questions[-12:]:  # the surest, and some that are not known
             model = tab.ask(question)
             refused = "refusal" in model.get_attribute("class")
             kinds.add(refused)
@@ -137,7 +138,8 @@ def test_each_answer_shows_what_stands_behind_it(driver, path, certified):
         assert kinds == {True, False}
 
         tab.shows("#coverage-text", "of 14 questions answered")
-        assert "30\u202f% wrong" in tab.text("#channels")
+        alpha = Certificate.load(release.folder / "living" / "certificate.json").verdict.alpha
+        assert f"{100 * alpha:g}\u202f% wrong" in tab.text("#channels")
         memory.find_elements("css selector", ".judge button")[0].click()
         tab.shows("#channels", "1 judged answer")
         assert tab.complaints() == []

@@ -139,8 +139,10 @@ def test_a_model_that_fails_is_reported_and_the_gate_stays(client, certified):
 
     handle = certified[0].model.register_forward_pre_hook(broken)
     asked = {"model": "nexus", "messages": [{"role": "user", "content": certified[1][0]}], "stream": True}
-    assert client.post("/v1/chat/completions", json=asked).status_code == 500, "before anything was sent"
-    handle.remove()
+    try:
+        assert client.post("/v1/chat/completions", json=asked).status_code == 500, "before anything was sent"
+    finally:
+        handle.remove()
     assert client.post("/v1/chat/completions", json=asked).status_code == 200
 
 
