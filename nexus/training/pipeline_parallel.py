@@ -8,6 +8,7 @@ can keeps few pieces alive (1F1B: Narayanan et al. 2021, arXiv:2104.04473, secti
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, cast
 
 import torch
@@ -95,10 +96,12 @@ class Pipeline:
             )
         self._divisor = divisor
         losses: list[Tensor] = []
-        if self.count == 1:
-            self._alone(ids, labels, losses)
-        else:
-            self._scheduled(ids, labels, losses)
+        with warnings.catch_warnings():  # FSDP2 warns of writing into views that it is given; the loss writes nothing
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view", category=UserWarning)
+            if self.count == 1:
+                self._alone(ids, labels, losses)
+            else:
+                self._scheduled(ids, labels, losses)
         return torch.stack(losses).sum().detach() * divisor if losses else torch.zeros_like(divisor)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
