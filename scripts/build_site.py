@@ -32,6 +32,7 @@ INSTALL = "pip install -c constraints.txt -e '.[docs]' brings it"
 TOP = ("README.md", "DOCUMENTATION_INDEX.md", "CONTRIBUTING.md", "CHANGELOG.md", "dev/LOG.md")
 GUIDE = {
     "Getting started": "docs/tutorials/getting-started.md",
+    "Living with it": "docs/tutorials/living.md",
     "Architecture": "docs/architecture/overview.md",
     "Questions and faults": "docs/faq.md",
     "Glossary": "docs/glossary.md",
