@@ -37,7 +37,7 @@ from nexus.living.admission import Limits
 from nexus.living.consolidation import ConsolidationConfig, Consolidator
 from nexus.living.continual import Continual, Editing, draw, step, worst_drop
 from nexus.living.exam import Exam, Question, answers, question, read, statement
-from nexus.living.journal import Journal
+from nexus.living.journal import OWNER, Journal
 from nexus.living.own_exam import own_exam, simple_questions
 from nexus.living.retriever import Retriever
 from nexus.living.versions import Versions
@@ -46,7 +46,6 @@ from nexus.training.loop import Trainer
 from nexus.training.sft import answer_labels, pad
 
 RESULTS = Path(__file__).resolve().parent / "results"
-OWNER = "me"
 ASKED = 20  # facts of each update that are asked again after every later one
 SPECIAL = ["<unk>", "<end>", "<q>", "<a>"]
 TEMPLATE = "{% for m in messages %}<q> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}<a>{% endif %}"

@@ -19,9 +19,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.live_server import Server, tiny_folder
-from nexus.living.journal import Journal
-
-OWNER = "me"  # of a server without keys
+from nexus.living.journal import OWNER, Journal
 
 
 class Teacher(threading.Thread):

@@ -30,6 +30,7 @@ from nexus.core.files import kill_point
 from nexus.living.facts import Fact, fold, project, retained
 
 KINDS = ("teach", "correct", "forget", "feedback", "rollback")
+OWNER = "me"  # whose memory it is where nobody says
 GENESIS = "0" * 64
 WAIT_SECONDS = 30.0  # for another writer
 ERASE_SECONDS = 2.0  # for readers that still see an erased text

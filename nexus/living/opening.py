@@ -18,7 +18,6 @@ from nexus.living.speaking import Voice
 
 LOG = logging.getLogger("nexus.living")
 MEMORY = "nexus-memory.db"
-OWNER = "me"  # whose memory it is where nobody says
 
 
 def open_living(

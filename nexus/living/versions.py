@@ -38,11 +38,10 @@ PLAIN = "release"  # the name of no version: the release as it is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
-    """What is known of one version; the manifest holds the same.
+class Trained:
+    """Where a version comes from and what the gates said.
 
     Attributes:
-        name: number and hash, such as ``0001-1a2b3c4d``; folders sort by it.
         parent: name of the version that it was trained from; PLAIN for the release.
         release: hash of the release that it changes; it fits no other.
         journal: head of the journal that it was trained on, and ``memory``, its version there.
@@ -50,11 +49,8 @@ class Version:
         admitted: whether it passed the gates; only such a version may become current.
         reasons: which gates it failed, in words.
         figures: what the gates measured.
-        files: SHA-256 of each file of the adapter.
-        at: when, in seconds since 1970.
     """
 
-    name: str
     parent: str
     release: str
     journal: str
@@ -63,6 +59,19 @@ class Version:
     admitted: bool
     reasons: tuple[str, ...]
     figures: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Trained):
+    """What is known of one version; the manifest holds the same.
+
+    Attributes:
+        name: number and hash, such as ``0001-1a2b3c4d``; folders sort by it.
+        files: SHA-256 of each file of the adapter.
+        at: when, in seconds since 1970.
+    """
+
+    name: str
     files: dict[str, str]
     at: float
 
@@ -79,20 +88,6 @@ class Version:
             return cls(**{**known, "facts": tuple(known["facts"]), "reasons": tuple(known["reasons"])})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder} is no version of weights ({error!r}). cure: delete the folder") from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """Where a version comes from and what the gates said; the fields are those of :class:`Version`."""
-
-    parent: str
-    release: str
-    journal: str
-    memory: int
-    facts: tuple[int, ...]
-    admitted: bool
-    reasons: tuple[str, ...]
-    figures: dict[str, Any]
 
 
 class Versions:

@@ -14,8 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY
 from nexus.living.answers import Answer
+from nexus.living.journal import OWNER
 from nexus.living.living import Living
-from nexus.living.opening import OWNER
 from nexus.living.own_words import Manner
 from nexus.living.speaking import CHANCE
 from nexus.living.trace import Trace

@@ -6,7 +6,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nexus.living.opening import OWNER
+from nexus.living.journal import OWNER
 from nexus.serving.desk import Desk
 from nexus.serving.errors import ApiError
 from nexus.serving.fields import Fields

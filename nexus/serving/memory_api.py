@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from nexus.living.journal import MAX_TEXT, Event, Journal, NotErasedYet
-from nexus.living.opening import OWNER
+from nexus.living.journal import MAX_TEXT, OWNER, Event, Journal, NotErasedYet
 from nexus.serving.desk import Desk
 from nexus.serving.errors import ApiError, wrong
 from nexus.serving.fields import Fields

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nexus.core.state_space import HybridLM
+from nexus.living.journal import OWNER
 from nexus.living.versions import PLAIN, Version, Versions
 from nexus.training.adapters import Adapter
 
 LOG = logging.getLogger("nexus.serving")
-LOCAL = "me"  # the owner of a server without keys, as of `nexus memory`
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class OwnersWeights:
 
     def __call__(self, owner: str) -> Weights:
         """What the owner's next request is to be answered with."""
-        owner = owner or LOCAL
+        owner = owner or OWNER
         versions = Versions(self._folder, owner)
         with self._lock:
             wanted = versions.chosen()

@@ -7,8 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from nexus.living.gate import Certificate
-from nexus.living.journal import Journal
-from nexus.living.opening import OWNER
+from nexus.living.journal import OWNER, Journal
 from tests.living.answers import certified_release
 from tests.serving import browser
 from tests.serving.browser import Tab, on_a_socket, open_browser

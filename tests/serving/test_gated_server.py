@@ -21,8 +21,7 @@ def serving(*options):
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             found = next(url for line in process.stderr if (url := re.search(r"http://\S+", line)))
-            transport = httpx.HTTPTransport(retries=8)  # it says where before it listens
-            with httpx.Client(base_url=found[0], timeout=60, transport=transport) as client:
+            with httpx.Client(base_url=found[0], timeout=60) as client:
                 yield client
         finally:
             process.kill()

@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from nexus.core.energy import EnergyConfig, EnergyModule
 from nexus.inference.release import load_release
 from nexus.living.bounds import upper_bound
-from nexus.living.journal import Journal
-from nexus.living.opening import OWNER, open_living
+from nexus.living.journal import OWNER, Journal
+from nexus.living.opening import open_living
 from nexus.serving.app import make_app
 from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
