@@ -20,6 +20,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from torch._library.custom_ops import CustomOpDef
+
 from nexus.catalog import PACKAGE, Row, find
 from nexus.zoo.proof import Mutation
 
@@ -63,20 +65,29 @@ def mutated_text(row: Row, mutation: Mutation) -> tuple[Path, str]:
 
 @contextmanager
 def planted(file: Path, text: str) -> Iterator[None]:
-    """Within the block every module of Nexus is loaded anew, and ``file`` with other text."""
+    """Within the block every module of Nexus is loaded anew, and ``file`` with other text.
+
+    A module that gives torch an operator stays, unless the mistake is in it: registered a second time, an operator is
+    dead for all that was imported before (std::bad_alloc, or a crash).
+    """
     module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    kept = {name: found for name, found in sys.modules.items() if name.split(".")[0] == "nexus"}
+    kept = _loaded()
     finder = _Finder(module, file, text)
-    for name in kept:
-        del sys.modules[name]
+    for name, found in kept.items():
+        if name == module or not any(isinstance(thing, CustomOpDef) for thing in vars(found).values()):
+            del sys.modules[name]
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.split(".")[0] == "nexus"]:
+        for name in _loaded():
             del sys.modules[name]
         sys.modules.update(kept)
+
+
+def _loaded() -> dict[str, ModuleType]:
+    return {name: found for name, found in sys.modules.items() if name.split(".")[0] == "nexus"}
 
 
 class _Finder(MetaPathFinder):

@@ -72,3 +72,19 @@ def test_a_mistake_that_never_ends_is_given_up(monkeypatch):
     monkeypatch.setattr(mutate, "TIMEOUT", 0.01)
     with pytest.raises(ValueError, match=r"LayerNorm: the planted mistakes took more than 0\.01 s"):
         mutate.catches(ROW, [0])
+
+
+def test_operators_of_modules_imported_before_live_on():
+    """Registered a second time they were dead: std::bad_alloc in whatever scanned later in the same process."""
+    import torch
+
+    from nexus.layers.ssm.scan import scan
+
+    with planted(ROW.file, ROW.file.read_text(encoding="utf-8")):
+        from nexus.layers.ssm.scan import scan as again
+    x = torch.randn(1, 4, 1, 2, requires_grad=True)
+    sizes, state = torch.rand(1, 4, 1), torch.zeros(1, 1, 3, 2)
+    for which in (scan, again):
+        y, _ = which(x, sizes, -sizes, torch.randn(1, 4, 1, 3), torch.randn(1, 4, 1, 3), torch.ones(1), state, 2)
+        y.sum().backward()
+    assert x.grad.isfinite().all()
