@@ -21,11 +21,12 @@ from nexus.core.files import atomic_file
 from nexus.core.state_space import HybridLM
 from nexus.layers.attention import GroupedQueryAttention
 from nexus.layers.attention.visibility import look
-from nexus.layers.ssm import WindowedMamba2
+from nexus.layers.ssm import Mamba2, WindowedMamba2
 from nexus.training.control import RunControl
 from nexus.training.precision import Precision, mixed_precision
 
 LOG = logging.getLogger("nexus_final.alignment")
+CONVERTED = ("M", "W")  # kinds of layers that were attention in the teacher
 GAIN_TEXTS = 4  # texts that the gains of each window are fitted on: two numbers need few
 
 
@@ -41,10 +42,11 @@ class AlignmentSettings:
 
 
 class Aligner:
-    """Align the student's converted layers with the teacher, resumable after any layer.
+    """Align the student's state-space layers with the teacher, resumable after any layer.
 
     Args:
-        teacher, student: the student as :func:`nexus_final.conversion.start_student` made it; changed in place.
+        teacher, student: the student as :func:`nexus_final.conversion.start_student` made it, with or without its
+            windows, or one that was aligned before and goes on learning; changed in place.
         texts: (n, T) ids.
         folder: one file per finished layer goes here.
     """
@@ -68,10 +70,10 @@ class Aligner:
         self.sights = {w: look(positions, None, w, sinks) for w in widths}
 
     def run(self) -> dict[int, float]:
-        """Align every converted layer; returns the last mean relative error of each (0: perfect, 1: says nothing)."""
+        """Align every state-space layer; returns the last mean relative error of each (0: perfect, 1: says nothing)."""
         hidden = [self._embed(text) for text in self.texts]
         errors: dict[int, float] = {}
-        last = max(i for i, block in enumerate(self.student.backbone.blocks) if block.kind == "W")
+        last = max(i for i, block in enumerate(self.student.backbone.blocks) if block.kind in CONVERTED)
         for i, (ours, theirs) in enumerate(
             zip(self.student.backbone.blocks, self.teacher.backbone.blocks, strict=True)
         ):
@@ -80,8 +82,8 @@ class Aligner:
             if self.control is not None:
                 self.control.check()  # finished layers are on disk: nothing to save here
             inputs, outputs, hidden = self._walk(theirs, hidden)
-            if ours.kind == "W":
-                assert isinstance(ours.mixer, WindowedMamba2)
+            if ours.kind in CONVERTED:
+                assert isinstance(ours.mixer, Mamba2 | WindowedMamba2)
                 assert isinstance(theirs.mixer, GroupedQueryAttention)
                 errors[i] = self._layer(i, ours.mixer, theirs.mixer, inputs, outputs)
                 self.progress(f"layer {i}: error {errors[i]:.2f}")
@@ -109,7 +111,7 @@ class Aligner:
     def _layer(
         self,
         index: int,
-        mixer: WindowedMamba2,
+        mixer: Mamba2 | WindowedMamba2,
         attention: GroupedQueryAttention,
         inputs: list[Tensor],
         outputs: list[Tensor],
@@ -120,16 +122,19 @@ class Aligner:
             error = stored.pop("error").item()
             mixer.load_state_dict(stored, strict=False)
             return error
-        error = self._fit(mixer, inputs, outputs)
-        self._fit_gains(mixer, attention, inputs, outputs)
+        if isinstance(mixer, Mamba2):
+            error = self._fit(mixer, inputs, outputs)
+        else:
+            error = self._fit(mixer.mamba, inputs, outputs)
+            self._fit_gains(mixer, attention, inputs, outputs)
         learnt = {name: t for name, t in mixer.state_dict().items() if not name.startswith("attention.")}
         with atomic_file(path) as temporary:
             save_file({**learnt, "error": torch.tensor(error)}, str(temporary))
         return error
 
-    def _fit(self, mixer: WindowedMamba2, inputs: list[Tensor], outputs: list[Tensor]) -> float:
+    def _fit(self, path: Mamba2, inputs: list[Tensor], outputs: list[Tensor]) -> float:
         s = self.settings
-        parameters = list(mixer.mamba.parameters())
+        parameters = list(path.parameters())
         optimiser = torch.optim.AdamW(parameters, lr=s.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
         tail: list[float] = []
         for step in range(s.steps):
@@ -137,7 +142,7 @@ class Aligner:
             optimiser.param_groups[0]["lr"] = s.learning_rate * min(1.0, (step + 1) / s.warm_up) * max(0.02, cosine)
             pick = step % len(inputs)
             with mixed_precision(inputs[pick].device, s.precision):
-                y, _ = mixer.mamba(inputs[pick])
+                y, _ = path(inputs[pick])
             loss = (_weights(outputs[pick]) * (y - outputs[pick]).square().sum(-1)).mean()
             optimiser.zero_grad()
             loss.backward()

@@ -23,6 +23,7 @@ QUICK: Mapping[str, Any] = MappingProxyType(
     {
         "align_tokens": 4_096,
         "align_steps": 6,
+        "realign_steps": 2,
         "extract_tokens": 4_096,
         "train_tokens": 2_048,
         "windowed_tokens": 2_048,
@@ -43,10 +44,12 @@ class RunConfig(BaseConfig):
         models, datasets: names asked for, or None for the registry's ready ones and the default sets.
         sequence_length: tokens of a training text.
         align_tokens, align_steps: texts for the layer-wise alignment, and steps of one text each for every layer.
+        realign_steps: more such steps, on as many other texts, for the student without windows.
         extract_tokens: teacher tokens put on disk.
         train_tokens, windowed_tokens: tokens of the end-to-end training of the student without windows, and of the one
             with windows; repeats included.
-        mixer_rate, rest_rate: learning rates of the new state-space paths and of what the teacher gave.
+        mixer_rate, rest_rate: learning rates of the new state-space paths and of what the teacher gave, in the student
+            without windows. windowed_mixer_rate, windowed_rest_rate: the same in the other one.
         evaluate_tokens: of each held-out set and length. generation_items: questions of each set; 0 leaves
             out all that is asked of the carried sets. chat_prompts: of the exam. chat_tokens: an answer may have; a
             longer one counts as broken off. router_texts: 0 leaves the router out.
@@ -66,11 +69,14 @@ class RunConfig(BaseConfig):
     sequence_length: int = 512
     align_tokens: int = 24_576
     align_steps: int = 100
+    realign_steps: int = 100
     extract_tokens: int = 57_344
-    train_tokens: int = 90_112
+    train_tokens: int = 65_536
     windowed_tokens: int = 18_432
-    mixer_rate: float = 4e-4
-    rest_rate: float = 6e-5
+    mixer_rate: float = 2e-4
+    rest_rate: float = 3e-5
+    windowed_mixer_rate: float = 4e-4
+    windowed_rest_rate: float = 6e-5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     ce_weight: float = 0.25
     evaluate_tokens: int = 8_192
@@ -85,9 +91,10 @@ class RunConfig(BaseConfig):
         """Ranges."""
         counts = ("sequence_length", "align_tokens", "align_steps", "extract_tokens", "train_tokens")
         return [
-            *positive(self, *counts, "windowed_tokens", "mixer_rate"),
+            *positive(self, *counts, "realign_steps", "windowed_tokens", "mixer_rate", "windowed_mixer_rate"),
             *in_range(self, "seed", 0, 2**63 - 1),
             *in_range(self, "rest_rate", 0),
+            *in_range(self, "windowed_rest_rate", 0),
             *in_range(self, "ce_weight", 0),
             *in_range(self, "generation_items", 0),
             *positive(self, "chat_prompts", "chat_tokens"),

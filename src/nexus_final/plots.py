@@ -205,8 +205,11 @@ def _answers(axis: Any, report: Report) -> None:
 
 
 def _alignment(axis: Any, report: Report) -> None:
-    errors = {int(layer): error for layer, error in report["alignment"]["errors"].items() if error is not None}
-    axis.bar(list(errors), list(errors.values()), color=INK)
+    parts = (("errors", TEACHER, "aligned"), ("errors_without_window", INK, "further, without window"))
+    for key, colour, name in parts:
+        errors = {int(i): error for i, error in report["alignment"].get(key, {}).items() if error is not None}
+        axis.bar(list(errors), list(errors.values()), color=colour, label=name)
+    _legend_above(axis)
     _label(axis, "What each new layer misses of the attention it replaces", "layer", "relative squared error")
 
 

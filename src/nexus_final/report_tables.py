@@ -153,9 +153,10 @@ def _extraction(report: Report) -> Iterator[Table]:
 
 
 def _alignment(report: Report) -> Iterator[Table]:
-    errors = report["alignment"].get("errors", {})
-    rows = [(layer, number(error)) for layer, error in errors.items()]
-    yield Table("Alignment", ("layer", "relative squared error"), rows, "0 is perfect, 1 says nothing")
+    errors, bare = (report["alignment"].get(key, {}) for key in ("errors", "errors_without_window"))
+    rows = [(layer, number(e), number(bare[layer]) if layer in bare else "attention") for layer, e in errors.items()]
+    head = ("layer", "relative squared error", "aligned further, for the student without window")
+    yield Table("Alignment", head, rows, "0 is perfect, 1 says nothing")
 
 
 def _training(report: Report) -> Iterator[Table]:

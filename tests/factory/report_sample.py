@@ -83,7 +83,10 @@ def sample_parts(folder: Path) -> dict[str, Any]:
         "profile": profile(folder),
         "extraction": {"MadeUp-135M": {"texts": 800, "tokens": 400_000, "bytes": 60_000_000, "bytes_per_token": 150.0,
                                        "seconds": 200.0}},
-        "alignment": {"errors": {i: 0.5 - i / 80 for i in range(28)}, "steps": 100, "texts": 50, "seconds": 300.0},
+        "alignment": {
+            "errors": {i: 0.5 - i / 80 for i in range(28)}, "steps": 100, "texts": 50, "seconds": 300.0,
+            "errors_without_window": {i: 0.4 - i / 90 for i in range(28) if i % 7}, "steps_without_window": 200,
+        },
         "training": {"history": _history(), "steps": 200, "tokens": 400_000, "seconds": 900.0, "settings": {"seed": 0},
                      "windows": [0, 16, 64, 128],
                      "attention_layers": {"student": [6, 13, 20, 27], "student_without_window": [0, 1, 4, 23]},

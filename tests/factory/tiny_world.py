@@ -23,8 +23,8 @@ WORDS = [
 ]  # fmt: skip
 # Everything as small as it goes; the stages are the real ones.
 SETTINGS = {
-    "sequence_length": 32, "align_tokens": 128, "align_steps": 4, "extract_tokens": 320, "train_tokens": 256,
-    "windowed_tokens": 128, "evaluate_tokens": 128, "generation_items": 0, "router_texts": 0,
+    "sequence_length": 32, "align_tokens": 128, "align_steps": 4, "realign_steps": 2, "extract_tokens": 320,
+    "train_tokens": 256, "windowed_tokens": 128, "evaluate_tokens": 128, "generation_items": 0, "router_texts": 0,
     "context_lengths": [64, 128],
 }  # fmt: skip
 

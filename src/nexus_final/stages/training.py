@@ -1,8 +1,9 @@
 """Stage 2: layers aligned one by one, then two students distilled end to end: one with windows, one without any.
 
-The one idea: both start from the same aligned layers. The one with windows needs few steps, the one without needs most
-of the time, and taking turns in one set of weights held both back. Each keeps attention where it misses it most: far
-recall for the one, the first layers for the other (measured, see dev/LOG.md).
+The one idea: both start from the same aligned layers. The one with windows needs few steps; the one without needs most
+of the time, half of it on aligning its layers further, which is harm to the other. Taking turns in one set of weights
+held both back. Each keeps attention where it misses it most: far recall for the one, the first layers for the other
+(measured, see dev/LOG.md).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from nexus.core.files import atomic_write_text, kill_point
 from nexus.core.state_space import HybridLM
 from nexus.core.windows import without_windows
 from nexus.training.sparse_targets import SparseTargets
-from nexus_final.alignment import Aligner, AlignmentSettings
+from nexus_final.alignment import CONVERTED, Aligner, AlignmentSettings
 from nexus_final.conversion import keep_attention, start_student
 from nexus_final.librarian import Librarian
 from nexus_final.profiling.replacement import replacement_costs
@@ -76,9 +77,9 @@ class TrainingStage(Stage):
 
     def inputs(self, ctx: Context) -> dict[str, Any]:
         """Settings and the teacher; texts come through the extraction."""
-        names = ("seed", "sequence_length", "align_tokens", "align_steps", "train_tokens", "windowed_tokens")
-        rates = ("mixer_rate", "rest_rate", "ce_weight", "precision")
-        return {"teachers": teacher_facts(ctx), **ctx.config.subset(*names, *rates)}
+        names = ("seed", "sequence_length", "align_tokens", "align_steps", "realign_steps")
+        rates = ("mixer_rate", "rest_rate", "windowed_mixer_rate", "windowed_rest_rate", "ce_weight", "precision")
+        return {"teachers": teacher_facts(ctx), **ctx.config.subset(*names, "train_tokens", "windowed_tokens", *rates)}
 
     def run(self, ctx: Context) -> Sequence[Path]:
         """Align, then train both students; every part goes on where it was stopped."""
@@ -91,21 +92,24 @@ class TrainingStage(Stage):
         profile = json.loads((ctx.paths.results / "profile" / first / "profile.json").read_text(encoding="utf-8"))
         teacher = all_teachers[0].load()
         aligned = start_student(teacher, WINDOWS, ctx.config.seed)
-        errors = self._align(ctx, teacher, aligned)
+        errors = {WINDOWED: self._align(ctx, WINDOWED, teacher, aligned, ctx.config.align_steps)}
         places = {WINDOWED: profile["attention_layers"]["recommended"], BARE: self._bare_places(ctx, teacher, aligned)}
-        del teacher  # its word is in the cache; its memory is for the optimiser
         windowed = keep_attention(aligned, places[WINDOWED])
         bare = without_windows(keep_attention(aligned, places[BARE]))
         del aligned
+        errors[BARE] = self._align(ctx, BARE, teacher, bare, ctx.config.realign_steps)
+        del teacher  # its word is in the cache; its memory is for the optimiser
         parts = {
-            WINDOWED: self._distil(ctx, WINDOWED, windowed, mixed, self._settings(ctx, ctx.config.windowed_tokens)),
-            BARE: self._distil(ctx, BARE, bare, prose, self._settings(ctx, ctx.config.train_tokens, (0,))),
+            WINDOWED: self._distil(ctx, WINDOWED, windowed, mixed, self._settings(ctx, WINDOWED)),
+            BARE: self._distil(ctx, BARE, bare, prose, self._settings(ctx, BARE)),
         }
         path = ctx.paths.results / "training.json"
         facts = {
             "alignment": {
-                "errors": {str(layer): error for layer, error in errors.items()},
+                "errors": {str(layer): error for layer, error in errors[WINDOWED].items()},
+                "errors_without_window": {str(layer): error for layer, error in errors[BARE].items()},
                 "steps": ctx.config.align_steps,
+                "steps_without_window": ctx.config.align_steps + ctx.config.realign_steps,
                 "texts": max(1, ctx.config.align_tokens // ctx.config.sequence_length),
             },
             "history": [row for part in parts.values() for row in part.pop("history")],
@@ -153,7 +157,7 @@ class TrainingStage(Stage):
 
     def _bare_places(self, ctx: Context, teacher: HybridLM, aligned: HybridLM) -> list[int]:
         """The layers that stay attention in the student without windows: those that the alignment left worst off."""
-        path = self._alignment(ctx) / "replacement.json"
+        path = self._alignment(ctx, WINDOWED) / "replacement.json"
         if not path.exists():
             texts = blocks(ctx, "train", 1 if ctx.config.quick else PLACEMENT_TEXTS)
             with ctx.progress("choosing the layers that stay attention", aligned.config.n_layers) as bar:
@@ -167,23 +171,27 @@ class TrainingStage(Stage):
         costs = json.loads(path.read_text(encoding="utf-8"))
         return list(recommend_attention_layers(len(costs), costs))
 
-    def _align(self, ctx: Context, teacher: Any, student: Any) -> dict[int, float]:
-        texts = blocks(ctx, "train", max(1, ctx.config.align_tokens // ctx.config.sequence_length))
-        folder = self._alignment(ctx)
+    def _align(self, ctx: Context, part: str, teacher: HybridLM, student: HybridLM, steps: int) -> dict[int, float]:
+        """Align the layers of ``student`` in place: the windowed student's first, the other's then on other texts."""
+        count = max(1, ctx.config.align_tokens // ctx.config.sequence_length)
+        texts = blocks(ctx, "train", 2 * count)
+        texts = texts[:count] if part == WINDOWED else texts[count:]
+        folder = self._alignment(ctx, part)
         folder.mkdir(parents=True, exist_ok=True)
-        with ctx.progress("aligning layers", student.config.layers.count("W")) as bar:
-            settings = AlignmentSettings(steps=ctx.config.align_steps, precision=ctx.config.precision)
+        layers = sum(map(student.config.layers.count, CONVERTED))
+        with ctx.progress(f"aligning layers of the {part.replace('_', ' ')}", layers) as bar:
+            settings = AlignmentSettings(steps=steps, precision=ctx.config.precision)
             aligner = Aligner(teacher, student, texts, folder, settings, ctx.control, lambda note: bar.advance(1, note))
             return aligner.run()
 
-    def _settings(self, ctx: Context, tokens: int, widths: tuple[int, ...] = TURNS) -> TrainSettings:
+    def _settings(self, ctx: Context, part: str) -> TrainSettings:
         c = ctx.config
-        steps = max(1, tokens // c.sequence_length)
+        steps = max(1, (c.windowed_tokens if part == WINDOWED else c.train_tokens) // c.sequence_length)
         return TrainSettings(
             steps=steps,
-            widths=widths,
-            mixer_rate=c.mixer_rate,
-            rest_rate=c.rest_rate,
+            widths=TURNS if part == WINDOWED else (0,),
+            mixer_rate=c.windowed_mixer_rate if part == WINDOWED else c.mixer_rate,
+            rest_rate=c.windowed_rest_rate if part == WINDOWED else c.rest_rate,
             ce_weight=c.ce_weight,
             warm_up=max(1, min(20, steps // 4)),
             precision=c.precision,
@@ -192,8 +200,8 @@ class TrainingStage(Stage):
             save_every=max(1, min(60, steps // 2)),
         )
 
-    def _alignment(self, ctx: Context) -> Path:
-        return ctx.paths.checkpoints / "alignment"
+    def _alignment(self, ctx: Context, part: str) -> Path:
+        return ctx.paths.checkpoints / "alignment" / part
 
     def discard(self, ctx: Context) -> None:
         """Drop aligned layers and checkpoints of other settings."""
@@ -202,9 +210,8 @@ class TrainingStage(Stage):
     def estimate(self, ctx: Context) -> Estimate:
         """By tokens and the first teacher's size: a training token costs about four times a read one."""
         parameters = specs(ctx.config)[0].params_billions * 1e9
-        work = (
-            ctx.config.train_tokens + ctx.config.windowed_tokens
-        ) * 8 + ctx.config.align_steps * ctx.config.sequence_length * 4
+        c = ctx.config
+        work = (c.train_tokens + c.windowed_tokens) * 8 + (c.align_steps + c.realign_steps) * c.sequence_length * 4
         return Estimate(
             seconds=work * parameters / 1e11, disk=int(parameters * 4 * 8), memory=int(parameters * 4 * 7 + 2**30)
         )
