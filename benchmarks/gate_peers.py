@@ -28,6 +28,11 @@ PLAIN = {  # class: its module and arguments
     "MaximumSequenceProbability": ("max_probability", {}),
     "Perplexity": ("perplexity", {}),
     "MeanTokenEntropy": ("token_entropy", {}),
+    "MahalanobisDistanceSeq": ("mahalanobis_distance", {}),
+    "RelativeMahalanobisDistanceSeq": ("relative_mahalanobis_distance", {}),
+    "RDESeq": ("rde", {}),
+}
+SAMPLED = {  # the same for those that read several samples of each answer: left out where there are none
     "MonteCarloSequenceEntropy": ("monte_carlo_sequence_entropy", {}),
     "MonteCarloNormalizedSequenceEntropy": ("monte_carlo_normalized_sequence_entropy", {}),
     "LexicalSimilarity": ("lexical_similarity", {"metric": "rougeL"}),
@@ -39,9 +44,6 @@ PLAIN = {  # class: its module and arguments
     "CocoaMSP": ("cocoa", {}),
     "CocoaPPL": ("cocoa", {}),
     "CocoaMTE": ("cocoa", {}),
-    "MahalanobisDistanceSeq": ("mahalanobis_distance", {}),
-    "RelativeMahalanobisDistanceSeq": ("relative_mahalanobis_distance", {}),
-    "RDESeq": ("rde", {}),
 }
 
 
@@ -56,7 +58,7 @@ def main() -> None:
     scores = {"combined": of(alone, right, fit, test, 1)}
     known = [said[i] for i in fit if right[i]]
     stats = statistics([said[i] for i in test], known, [said[i] for i in fit])
-    for name, (module, arguments) in PLAIN.items():
+    for name, (module, arguments) in {**PLAIN, **(SAMPLED if said[0].samples else {})}.items():
         estimator = getattr(importlib.import_module(f"lm_polygraph.estimators.{module}"), name)(**arguments)
         scores[name] = -np.asarray(estimator(stats), dtype=np.float64)
     peers = {name: augrc(score, right[test]) for name, score in scores.items() if name != "combined"}
