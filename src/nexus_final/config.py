@@ -21,7 +21,7 @@ from nexus_final.paths import default_root
 # What `--quick` changes; an explicit --set wins over it.
 QUICK: Mapping[str, Any] = MappingProxyType(
     {
-        "align_tokens": 4_096,
+        "align_tokens": 2_048,
         "align_steps": 6,
         "realign_steps": 2,
         "extract_tokens": 4_096,

@@ -51,7 +51,8 @@ class TrainSettings:
         ce_weight: share of the text's own next token beside the teacher's distribution.
         precision: of matrix products in the student; the loss is taken in float32.
         widths: window widths in the order they take turns; (0,) for a student without windows.
-        eval_every, save_every: steps between looks at the held-out text, and between checkpoints.
+        eval_every, save_every: steps between looks at the held-out text (the first one is before any step, unless only
+            the end is looked at), and between checkpoints.
     """
 
     steps: int
@@ -109,7 +110,7 @@ class NexusTrainer:
         """
         if (saved := self._saved()) is not None:
             self._restore(saved)
-        if self.step == 0:
+        if self.step == 0 and self.settings.eval_every < self.settings.steps:
             self._look()
         while self.step < self.settings.steps:
             self.heat.check()
