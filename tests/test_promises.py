@@ -139,7 +139,6 @@ def test_the_default_plan_keeps_a_growing_part_and_the_docs_say_so():
     assert "quadratic" in text
 
 
-@missing("the measured curve of time and memory against the length, in docs/faq.md")
 def test_the_docs_show_the_measured_curve():
     assert re.search(r"!\[[^\]]*\]\([^)]+\)", (ROOT / "docs" / "faq.md").read_text(encoding="utf-8"))
 
