@@ -146,6 +146,7 @@ def test_accumulated_batches_are_one_step_to_the_auditor():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # in torch's own compiler
 def test_a_model_that_is_really_compiled_is_heard_and_learns_the_same():
     trainers = [
         Trainer(dead_from_the_start(), pairs(4, 8), SETTINGS.replace(compile=on, audit_every=2), loss=square_loss)
