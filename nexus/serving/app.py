@@ -31,6 +31,7 @@ from nexus.serving.status import add_status
 
 BODY = 2 * 2**20  # bytes of a request at most
 BODY_SECONDS = 30  # for a client to send it
+EXACT = 2**53  # below this a float holds every whole number
 STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # headers: nothing on the way may hold it back
 
 Reader = Callable[[Release, str, dict[str, Any], str], TextRequest]
@@ -111,7 +112,7 @@ def _add_text(app: Any, engine: Engine, name: str, path: str, read: Reader) -> N
 
 
 def _add_status(app: Any, engine: Engine, name: str) -> None:
-    from fastapi.responses import JSONResponse, Response
+    from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
     model = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "nexus"}
 
@@ -123,7 +124,7 @@ def _add_status(app: Any, engine: Engine, name: str) -> None:
     async def readyz() -> Response:
         return JSONResponse({"ready": engine.ready}, 200 if engine.ready else 503)
 
-    @app.get("/metrics", response_model=None)
+    @app.get("/metrics", response_model=None, response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(engine.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -150,11 +151,20 @@ def _add_errors(app: Any) -> None:
     async def unknown(request: Request, error: HTTPException) -> Response:
         known = ", ".join(sorted({route.path for route in app.routes if route.path.startswith("/v1")}))
         message = f"{request.method} {request.url.path[:60]}: {error.detail}; this server has {known}"
-        return JSONResponse(ApiError(error.status_code, message).body(), error.status_code, error.headers)
+        headers = {**(error.headers or {}), **_allowed(app, request)} if error.status_code == 405 else error.headers
+        return JSONResponse(ApiError(error.status_code, message).body(), error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def failed(_request: Request, _error: Exception) -> Response:
         return JSONResponse(ApiError(500, "the server failed; see its log", code="server_failed").body(), 500)
+
+
+def _allowed(app: Any, request: Any) -> dict[str, str]:
+    """The methods of every route at this path: the router names those of the first one only."""
+    from starlette.routing import Match
+
+    here = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {"Allow": ", ".join(sorted(set().union(*(route.methods or () for route in here))))}
 
 
 async def _json(request: Any) -> dict[str, Any]:
@@ -172,13 +182,19 @@ async def _json(request: Any) -> dict[str, Any]:
     except TimeoutError:
         raise ApiError(408, f"body: did not come within {BODY_SECONDS} s; send it faster") from None
     try:
-        content = json.loads(body, parse_constant=_no_constant)
+        content = json.loads(body, parse_float=_number, parse_constant=_no_constant)
         json.dumps(content, ensure_ascii=False).encode()  # half a character, as in "\\ud800", is no text
     except (ValueError, RecursionError):
         raise ApiError(400, "body: is no JSON; send one JSON object", code="invalid_json") from None
     if not isinstance(content, dict):
         raise ApiError(400, f"body: is a {type(content).__name__}; send one JSON object", code="invalid_json")
     return content
+
+
+def _number(text: str) -> float | int:
+    """A number with a point or an exponent. 1.0 is a whole number in JSON Schema, and counts as one here."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < EXACT else value
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -22,7 +22,6 @@ from nexus.serving.schemas import (
     RESPONSE,
     RESPONSES,
     SAMPLING,
-    TEXT,
     Schema,
     array,
     obj,
@@ -56,7 +55,7 @@ def describe(app: Any, release: Release, name: str) -> None:
 def _routes(release: Release, name: str) -> dict[str, dict[str, Schema]]:
     size, most = release.tokenizer.vocab_size, release.model.config.max_seq_length
     model, length = {"type": "string", "enum": [name]}, whole(1, most)
-    ids = {"type": "array", "items": whole(0, size - 1), "minItems": 1, "maxItems": most - 1}
+    ids, text = (array(whole(0, size - 1), 1, longest) for longest in (most - 1, most))  # an answer takes one at least
     common = {"model": model, "stream": or_null(FLAG), **SAMPLING}
     one = {"type": "string", "minLength": 1}
     prompt = {"anyOf": [one, ids, array(one, 1, 1), array(ids, 1, 1)]}
@@ -65,7 +64,7 @@ def _routes(release: Release, name: str) -> dict[str, dict[str, Schema]]:
     }  # fmt: skip
     completion = {**common, **COMPLETION, "prompt": prompt, "max_tokens": or_null(length)}
     embedding = {
-        "model": model, "input": {"anyOf": [one, ids, array(one, 1, TEXTS), array(ids, 1, TEXTS)]},
+        "model": model, "input": {"anyOf": [one, text, array(one, 1, TEXTS), array(text, 1, TEXTS)]},
         "encoding_format": or_null({"enum": ["float", "base64"]}), "user": or_null(LABELS),
         "dimensions": or_null({"const": release.model.config.d_model}),
     }  # fmt: skip
@@ -89,7 +88,7 @@ def _json(description: str, schema: Schema) -> Schema:
 def _takes(body: Schema, reply: Schema, streams: bool) -> Schema:
     good = _json("The answer; as events if stream is true", reply)
     if streams:
-        good["content"]["text/event-stream"] = {"schema": TEXT}
+        good["content"]["text/event-stream"] = {}  # OpenAPI 3.1 has no words for a stream of events
     content = {"application/json": {"schema": body}}
     return {"requestBody": {"required": True, "content": content}, "responses": {"200": good}}
 

@@ -78,8 +78,8 @@ def test_a_prompt_may_be_ids(client):
     ids = client.engine.release.tokenizer.encode("Hello")
     assert [
         client.post("/v1/completions", json={**TEXT, "prompt": prompt}).json()["choices"][0]["text"]
-        for prompt in (ids, [ids], ["Hello"])
-    ] == [alone(client.engine.release, ids, 10)] * 3
+        for prompt in (ids, [ids], ["Hello"], [float(one) for one in ids])  # 1.0 is a whole number, too
+    ] == [alone(client.engine.release, ids, 10)] * 4
 
 
 def test_many_at_once_are_answered_as_each_alone(client):
@@ -190,6 +190,7 @@ def test_models_and_unknown_places(client):
         assert response.status_code == 404
         assert response.json()["error"]["message"]
     assert client.get("/v1/completions").status_code == 405
+    assert client.put("/v1/responses/resp_1").headers["allow"] == "DELETE, GET"  # of both routes
 
 
 def test_strange_hosts_and_foreign_pages_are_refused(client):
