@@ -10,7 +10,8 @@ schemathesis = import_module("schemathesis")  # of an environment of its own
 
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 OWN = {"/v1/responses": "max_output_tokens", "/v1/completions": "max_tokens", "/v1/chat/completions": "max_tokens"}
-MOST, SHORT, WITH_TOOLS = 4_096, 12, 400
+MOST, ROOM, SHORT, WITH_TOOLS = 4_096, 200, 12, 400
+LAST = 2**62  # of all numbers of events
 GOOD = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
 
@@ -21,8 +22,11 @@ def before_call(context, case, kwargs):  # not map_body, which passes over the c
 
 
 def _body(path, body):
-    if type(body.get("version")) is int and body["version"] > 0:
+    version = body.get("version")
+    if isinstance(version, int | float) and not isinstance(version, bool) and version in range(1, LAST + 1):
         body["version"] = 0  # there is no later one
+    if "prompt" in body:
+        body["prompt"] = _room(body["prompt"])
     if isinstance(body.get("tools"), list):
         _tools(body)
     for form in (body.get("response_format"), body.get("text")):
@@ -36,6 +40,13 @@ def _body(path, body):
     own = OWN.get(path)
     if own and all(body.get(field) is None for field in LENGTHS):
         body[own] = most
+
+
+def _room(ids):
+    """A prompt of ids that leaves room for an answer."""
+    if isinstance(ids, list) and len(ids) == 1 and isinstance(ids[0], list):
+        return [_room(ids[0])]
+    return ids[:ROOM] if isinstance(ids, list) and len(ids) < MOST else ids
 
 
 def _tools(body):

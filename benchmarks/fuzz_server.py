@@ -18,6 +18,8 @@ from pathlib import Path
 from benchmarks.live_server import Server, tiny_folder
 
 HERE = Path(__file__).parent
+# A body that is too large is refused as such, which is not among the answers to wrong data that are known by default.
+CONFIG = '[checks]\nnegative_data_rejection.expected-statuses = ["4XX"]\n'
 
 
 def options(folder, gated):
@@ -28,6 +30,7 @@ def options(folder, gated):
 def measure(program, examples, seed, gated):
     hooks = {**os.environ, "SCHEMATHESIS_HOOKS": str(HERE / "fuzz_hooks.py")}
     with tempfile.TemporaryDirectory() as folder, Server(tiny_folder(folder), *options(folder, gated)) as server:
+        Path(folder, "schemathesis.toml").write_text(CONFIG)
         command = [program, "run", f"{server.url}/openapi.json", "--max-examples", str(examples), "--seed", str(seed)]
         command += ["--checks", "all", "--continue-on-failure", "--no-color", "--request-timeout", "30"]
         done = subprocess.run(command, env=hooks, cwd=folder, capture_output=True, text=True)

@@ -128,6 +128,7 @@ class ResponseReply:
             yield self._event("content_part.done", **place, part=part)
         else:
             yield self._event("function_call_arguments.done", **self._place(), arguments=self._open["arguments"])
+            self._scores = []  # a call has no place for them
         self._open["status"] = status
         yield self._event("output_item.done", output_index=len(self.body["output"]) - 1, item=self._open)
         self._open = None
@@ -136,7 +137,7 @@ class ResponseReply:
         if not self.body["output"]:
             yield from self._begin_message()
         cut = piece.finish == "length"
-        if self._scores:
+        if self._scores and self._open is not None and self._open["type"] == "message":
             self._told()
         yield from self._close("incomplete" if cut else "completed")
         prompt = len(self.asked.text.ask.prompt)

@@ -193,3 +193,10 @@ def test_a_model_that_fails_is_reported():
     assert (whole.status_code, whole.json()["error"]["code"]) == (500, "model_failed")
     assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
     assert "secret detail" not in whole.text + json.dumps(last)
+
+
+def test_a_call_has_no_place_for_probabilities(free):
+    chosen = {"type": "function", "name": TOOL["name"]}
+    fields = {"include": ["message.output_text.logprobs"], "tools": [TOOL], "tool_choice": chosen}
+    output = post(free, **fields, max_output_tokens=200, temperature=0)["output"]
+    assert [item["type"] for item in output] == ["function_call"]
