@@ -85,10 +85,8 @@ class StudentEmbedder:
     """The mean of a student's last hidden states. Made for predicting words, so weaker than MiniLM at meaning."""
 
     def __init__(self, release: Release) -> None:
-        from nexus.core.files import artefact_hash
-
         self._release = release
-        self.name = f"student-{artefact_hash(release.folder)[:12]}"
+        self.name = f"student-{release.hash[:12]}"
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """The vectors (n, d_model), one text after the other."""
