@@ -202,7 +202,7 @@ class Journal:
         """The number of the owner's last event of forgetting; 0 if there is none."""
         with self._turn:
             row = self._db.execute("SELECT max(seq) FROM events WHERE owner = ? AND kind = 'forget'", (owner,))
-            return row.fetchone()[0] or 0
+            return int(row.fetchone()[0] or 0)
 
     def events(self, owner: str | None = None) -> Iterator[Event]:
         """All events in order, or one owner's."""

@@ -6,7 +6,7 @@ Iteration-level scheduling: Yu et al. 2022 (Orca, OSDI); prompts in parts: Agraw
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,9 +177,7 @@ class Batch:
 
     def forget(self, owner: str) -> None:
         """Drop an owner's states; requests that wait or are answered now leave none behind either."""
-        self.cache.drop(owner)
-        for row in (*self.waiting, *self.reading, *self.running):
-            row.keeps = row.keeps and row.ask.owner != owner
+        self._drop(owner, (*self.waiting, *self.reading, *self.running))
 
     def _begin(self, row: Row) -> None:
         """Find what is known of a prompt: when its turn to be read comes, so that it profits from those before it."""
@@ -192,12 +190,19 @@ class Batch:
         row.marks = sorted({mark for mark in (found.branch, last) if mark > row.read})
 
     def _enter(self, row: Row) -> None:
-        """Forget what was read before this owner forgot something, or by weights that have changed since."""
-        owner, scope, keeps = row.ask.owner, _scope(row), row.keeps
-        if self._scopes.get(owner, scope) != scope:
-            self.forget(owner)
-            row.keeps = keeps
-        self._scopes[owner] = scope
+        """Drop what was read before this owner forgot something, or by weights that have changed since."""
+        scope = _scope(row)
+        last = self._scopes.setdefault(scope.owner, scope)
+        if scope.memory < last.memory:  # asked before something was forgotten, and waited until after
+            row.keeps = False
+        elif scope != last:
+            self._drop(scope.owner, self.running)
+            self._scopes[scope.owner] = scope
+
+    def _drop(self, owner: str, rows: Iterable[Row]) -> None:
+        self.cache.drop(owner)
+        for row in rows:
+            row.keeps = row.keeps and row.ask.owner != owner
 
     def _read_part(self, row: Row) -> None:
         if row.state is None:

@@ -7,6 +7,8 @@ from functools import partial
 import pytest
 from fastapi.testclient import TestClient
 
+from nexus.inference import release as release_module
+from nexus.inference.release import load_release
 from nexus.living.journal import Journal
 from nexus.living.opening import open_living
 from nexus.serving.app import make_app
@@ -14,14 +16,15 @@ from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.guard import _digest
 from nexus.serving.journal_thread import JournalThread
+from nexus.serving.weights import OwnersWeights, plain
 from tests.living.answers import TOKENS, certified_release
 
 PROVED = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
 
 
 @contextmanager
-def served(release, memory, keys=()):
-    engine = Engine(release, desk=Desk(release, partial(open_living, release, memory)))
+def served(release, memory, keys=(), weights=plain):
+    engine = Engine(release, desk=Desk(release, partial(open_living, release, memory), weights))
     app = make_app(engine, keys=keys, name="nexus", journal=JournalThread(memory))
     with TestClient(app, base_url="http://127.0.0.1:8000") as client:
         yield client
@@ -64,6 +67,16 @@ def test_answers_are_those_of_the_living_service_itself(client, certified, tmp_p
         kinds.add((said["channel"], said["answered"]))
     assert kinds == {("model", True), ("model", False), ("proof", True)}
     living.close()
+
+
+def test_a_start_reads_the_release_for_its_hash_once(certified, tmp_path, monkeypatch):
+    read, digest = [], release_module.sha256_file
+    monkeypatch.setattr(release_module, "sha256_file", lambda file: read.append(file.name) or digest(file))
+    release = load_release(certified[0].folder)
+    weights = OwnersWeights(tmp_path / "weights", release.hash, release.model)
+    with served(release, tmp_path / "memory.db", weights=weights) as client:
+        assert chat(client, certified[1][0])["nexus"]["score"] is not None
+    assert read.count("model.safetensors") == 1
 
 
 def test_a_stream_is_sent_once_it_was_decided(client, certified):

@@ -93,8 +93,9 @@ def test_no_model_is_loaded_where_memory_or_a_proof_answers(certified, capsys, t
         journal.teach("me", "The shop opens at nine.")
     capsys.readouterr()
     for question, said in (("When does the shop open?", "nine: you told me"), (PROVED, "Yes")):
-        assert main(["chat", folder, "--embedder", "none", "-p", question]) == 0
-        assert capsys.readouterr().out.startswith(said)
+        for embedder in ("none", folder):  # words answer, so the embedder is not loaded either
+            assert main(["chat", folder, "--embedder", embedder, "-p", question]) == 0
+            assert capsys.readouterr().out.startswith(said)
     assert main(["chat", folder, "-p", texts[0], "--system", "Be brief."]) == 0, "refused unheard"
     assert loads == []
     assert main(["chat", folder, "--embedder", "none", "-p", texts[0]]) == 0
