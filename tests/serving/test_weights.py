@@ -113,7 +113,7 @@ def test_an_answer_under_way_when_the_weights_change_leaves_no_state_behind(rele
     add_version(release, tmp_path, 1)
     asked.ask(new=3)
     asked.run()
-    assert asked.batch.cache.find(Scope(weights=PLAIN), PROMPT + old.tokens).length == 0
+    assert asked.batch.cache.find(Scope("me", PLAIN), PROMPT + old.tokens).length == 0
     assert len(asked.batch.cache) == 2
 
 
