@@ -230,7 +230,7 @@ def _chat(arguments: argparse.Namespace) -> int:
 
     import torch  # loaded only once the command line is known to be good
 
-    from nexus.inference.release import open_release
+    from nexus.inference.release import load_release, open_release
     from nexus.inference.sampling import Sampling
     from nexus.serving.chat import answer_once, converse
     from nexus.serving.living_chat import open_chat
@@ -241,7 +241,8 @@ def _chat(arguments: argparse.Namespace) -> int:
     settings = {"temperature": arguments.temperature, "seed": arguments.seed, **_pairs(arguments.settings)}
     sampling = Sampling.from_dict(settings)
     torch.set_flush_denormal(True)  # strong decays would end in denormal numbers, which are slow
-    release = open_release(folder, int8=arguments.int8)  # what memory or a proof answers needs no model
+    opened = load_release if arguments.raw else open_release  # what memory or a proof answers needs no model
+    release = opened(folder, int8=arguments.int8)
     asked = (release, arguments.system, sampling, arguments.max_new_tokens)
     chat = ChatSession(*asked) if arguments.raw else open_chat(*asked, **_gate(arguments), owner=arguments.owner)
     return converse(chat) if prompt is None else answer_once(chat, prompt.strip())
