@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from nexus.core.files import artefact_hash, atomic_write_text
+from nexus.core.files import atomic_write_text
 from nexus.core.state_space import HybridConfig, HybridLM
 from nexus.inference.release import GenerationDefaults, Release, load_release
 from nexus.inference.text import TextTokenizer
@@ -317,7 +317,7 @@ def real(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             facts.append(Taught(f"The {what} of {name} is {answer}.", answer, tuple(forms[:2]), tuple(forms[2:]), ()))
     exam = own_exam(release, options.seed)
     config = ConsolidationConfig(steps=options.steps, fresh=8, earlier=4, replay=4)
-    made = Consolidator(release, folder / "weights", artefact_hash(options.release), config, Limits(), exam)
+    made = Consolidator(release, folder / "weights", release.hash, config, Limits(), exam)
     batches = [facts[i * options.facts : (i + 1) * options.facts] for i in range(options.promotions)]
     asked = simple_questions(random.Random(options.seed))
     return _run("release", made, batches, list(exam.untouched), asked, folder, options.until)

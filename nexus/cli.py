@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 DEFAULT_RELEASE = "nexus-release-v1"
 WEIGHTS = "nexus-weights"
 STDIN = "-"
+INT8 = "hold weights in eight bits: smaller, faster, a little worse; a certificate holds for one of the two"
 
 
 class _Wrong(ValueError):
@@ -124,6 +125,7 @@ def _add_certify(commands: Any) -> None:
     add("--prompt", metavar="TEXT", default="", help="how it was asked; the certificate is bound to it")
     add("--sampler", metavar="TEXT", default="", help="how tokens were chosen; the certificate is bound to it")
     add("--seed", metavar="N", type=int, default=0, help="of the split (default: %(default)s)")
+    add("--int8", action="store_true", help=INT8)
     add("--weights", metavar="DIR", help="versions of weights; the certificate is bound to the one that speaks")
     add("--owner", metavar="NAME", default="me", help="whose version (default: %(default)s)")
     certify.set_defaults(run=_certify)
@@ -228,7 +230,7 @@ def _chat(arguments: argparse.Namespace) -> int:
 
     import torch  # loaded only once the command line is known to be good
 
-    from nexus.inference.release import load_release
+    from nexus.inference.release import load_release, open_release
     from nexus.inference.sampling import Sampling
     from nexus.serving.chat import answer_once, converse
     from nexus.serving.living_chat import open_chat
@@ -239,7 +241,9 @@ def _chat(arguments: argparse.Namespace) -> int:
     settings = {"temperature": arguments.temperature, "seed": arguments.seed, **_pairs(arguments.settings)}
     sampling = Sampling.from_dict(settings)
     torch.set_flush_denormal(True)  # strong decays would end in denormal numbers, which are slow
-    asked = (load_release(folder), arguments.system, sampling, arguments.max_new_tokens)
+    opened = load_release if arguments.raw else open_release  # what memory or a proof answers needs no model
+    release = opened(folder, int8=arguments.int8)
+    asked = (release, arguments.system, sampling, arguments.max_new_tokens)
     chat = ChatSession(*asked) if arguments.raw else open_chat(*asked, **_gate(arguments), owner=arguments.owner)
     return converse(chat) if prompt is None else answer_once(chat, prompt.strip())
 
@@ -250,6 +254,7 @@ def _add_gate(add: Any) -> None:
     add("--embedder", metavar="NAME", help="for other words than were taught: minilm, none, or the folder of a release "
         "(default: minilm where it can be had)")  # fmt: skip
     add("--adaptive", metavar="STEP", type=float, help="let feedback raise the certified threshold, in such steps")
+    add("--int8", action="store_true", help=INT8)
 
 
 def _gate(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -273,9 +278,11 @@ def _add_serve(commands: Any) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from nexus.serving.server import check_serving, read_rules, serve
+    from nexus.serving.server import check_serving, check_versions, read_rules, serve
 
     keys = check_serving(arguments.host, arguments.port, arguments.api_key_file)
+    if arguments.int8:
+        check_versions(arguments.weights)
     rules = read_rules(arguments.requests_per_minute, arguments.tokens_per_minute, arguments.cache_mib, arguments.audit)
     folder = _release_folder(arguments.folder)
 
@@ -285,7 +292,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from nexus.living.opening import open_living
 
     torch.set_flush_denormal(True)
-    release = load_release(folder)
+    release = load_release(folder, int8=arguments.int8)
     living = None if arguments.raw else partial(open_living, release, **_gate(arguments))
     memory = None if arguments.raw else arguments.memory
     return serve(release, arguments.host, arguments.port, keys, rules, living, memory, arguments.weights)

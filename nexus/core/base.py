@@ -128,13 +128,24 @@ class NexusModule(nn.Module):
             FileNotFoundError: a file is missing.
             ValueError: the format version is unknown, the folder holds another class, or the weights do not fit.
         """
+        model = cls(cls.saved_config(folder))
+        _load_weights(model, Path(folder) / WEIGHTS_FILE)
+        return model.to(device).eval()
+
+    @classmethod
+    def saved_config(cls, folder: str | Path) -> Any:
+        """The configuration of what `save` wrote, checked, and that there are weights: all but reading these.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: the format version is unknown, or the folder holds another class.
+        """
         folder = Path(folder)
         header = _read_header(folder / CONFIG_FILE)
         if header["class"] != cls.__name__:
             raise ValueError(f"{folder} holds a {header['class']!r}, not a {cls.__name__!r}; load it with that class")
-        model = cls(header["config"])
-        _load_weights(model, folder / WEIGHTS_FILE)
-        return model.to(device).eval()
+        _check_weights(folder / WEIGHTS_FILE)
+        return cls._checked(header["config"])
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -155,6 +166,13 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def _check_weights(path: Path) -> None:
+    from nexus.core import shards
+
+    if not path.is_file() and not (path.parent / shards.INDEX_FILE).is_file():
+        raise FileNotFoundError(f"{path} does not exist; give a folder that NexusModule.save wrote")
+
+
 def _load_weights(model: nn.Module, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file, load_model
@@ -164,8 +182,6 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     if (path.parent / shards.INDEX_FILE).is_file():
         _load_shards(model, path.parent)
         return
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give a folder that NexusModule.save wrote")
     try:
         tensors, own = load_file(path), model.state_dict(keep_vars=True)
         for name in tensors.keys() & own.keys():

@@ -19,8 +19,8 @@ FIRST = 0.8  # share of the stake for bettors that begin at once
 EVERY = 200  # steps between the beginnings of new bettors
 
 
-class Wealth:
-    """The bettors' wealth.
+class BettingAlarm:
+    """Goes off when the bettors have won too much.
 
     Args:
         bettors: how many begin at a time.
@@ -37,8 +37,8 @@ class Wealth:
         self._kept = 1.0  # the stake of bettors that have not begun
 
     @property
-    def value(self) -> float:
-        """What one unit has become."""
+    def wealth(self) -> float:
+        """What one unit has become; 1/delta or more is the alarm."""
         return self._kept + float(np.exp(np.minimum(self._logs, 700.0)).sum())
 
     def bet(self, logs: NDArray[np.float64]) -> bool:
@@ -47,7 +47,7 @@ class Wealth:
             self._begin(self.steps // EVERY)
         self._logs = self._logs + logs
         self.steps += 1
-        self.alarm = self.alarm or self.value >= 1 / self.delta
+        self.alarm = self.alarm or self.wealth >= 1 / self.delta
         return self.alarm
 
     def _begin(self, number: int) -> None:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from nexus.core.files import atomic_write_text, sha256_file
 from nexus.inference.generation import Progress
 from nexus.inference.release import Release
-from nexus.living.gate import Binding, Certificate
-from nexus.living.own_words import CERTIFICATE, FOLDER, SCORE, binding_of, weights_hash
+from nexus.living.gate import Certificate
+from nexus.living.own_words import CERTIFICATE, FOLDER, SCORE, binding_of
 from nexus.living.questions import Question, read_questions
 from nexus.living.risk_control import Bools, Floats, Verdict, certify
 from nexus.living.risk_coverage import augrc, aurc, draw
@@ -132,8 +132,8 @@ def _by_kind(kinds: Sequence[str], answered: Bools, right: Bools) -> dict[str, d
 
 def _certificate(release: Release, folder: Path, score: Score, verdict: Verdict, data: Path) -> Certificate:
     """The verdict, bound to what is on disk now."""
-    files = Binding(weights=weights_hash(release.folder), score=sha256_file(folder / SCORE))
-    return Certificate(verdict=verdict, binding=binding_of(release, score, files), data=sha256_file(data))
+    binding = binding_of(release, score, sha256_file(folder / SCORE))
+    return Certificate(verdict=verdict, binding=binding, data=sha256_file(data))
 
 
 def _scores(asked: Asked, score: Score, rows: NDArray[np.int64]) -> Floats:

@@ -13,7 +13,6 @@ def consolidate(release: str, file: str, owner: str, folder: str, steps: int, se
     """Teach the weights what the journal holds, and let them speak if they pass."""
     import torch
 
-    from nexus.core.files import artefact_hash
     from nexus.inference.release import load_release
     from nexus.living.consolidation import ConsolidationConfig, Consolidator, low_priority
     from nexus.living.memory_command import existing
@@ -22,7 +21,8 @@ def consolidate(release: str, file: str, owner: str, folder: str, steps: int, se
     path, config = existing(file), ConsolidationConfig.from_dict({"steps": steps, "seed": seed})
     low_priority()
     torch.set_flush_denormal(True)
-    made = Consolidator(load_release(release), folder, artefact_hash(release), config)
+    loaded = load_release(release)
+    made = Consolidator(loaded, folder, loaded.hash, config)
     with Journal(path) as journal, RunControl(announce=True) as control:
         version = made.run(journal, owner, control)
     if version is None:

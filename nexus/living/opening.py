@@ -9,7 +9,7 @@ from pathlib import Path
 from nexus.inference.release import Release
 from nexus.living.answers import Channel
 from nexus.living.channels import Proofs, Retriever
-from nexus.living.embedder import Embedder, embedder_of
+from nexus.living.embedder import Embedder, MiniLM, embedder_of
 from nexus.living.journal import Journal
 from nexus.living.living import Living
 from nexus.living.own_words import open_own_words
@@ -26,6 +26,7 @@ def open_living(
     step: float | None = None,
     create: bool = True,
     embedder: str | None = None,
+    at_once: bool = True,
 ) -> Living:
     """Open it in the thread that will use it.
 
@@ -36,6 +37,7 @@ def open_living(
         create: make the journal if it is not there.
         embedder: for questions in other words than were taught, see :func:`nexus.living.embedder.embedder_of`; None
             takes MiniLM where it can be had, and says so where it cannot.
+        at_once: load the embedder now, so that no question has to wait for it; else when words alone do not answer one.
 
     Raises:
         ValueError: a file is damaged, or an option is out of range.
@@ -43,26 +45,28 @@ def open_living(
     own = open_own_words(release, step=step)
     voice = None if own is None else Voice(release, own.score.tokens, own.score.samples)
     journal = Journal(memory) if create or Path(memory).is_file() else None
-    return Living(_checked(journal, embedder), own, voice, journal)
+    return Living(_checked(journal, embedder, at_once), own, voice, journal)
 
 
-def _checked(journal: Journal | None, embedder: str | None) -> Mapping[Channel, Retriever]:
+def _checked(journal: Journal | None, embedder: str | None, at_once: bool) -> Mapping[Channel, Retriever]:
     channels: dict[Channel, Retriever] = {}
     try:
         channels["proof"] = Proofs()
     except ImportError as error:
         LOG.warning("no question is answered by proof: %s", error)
     if journal is not None:
-        channels["memory"] = Reader(journal, _embedder(embedder))
+        channels["memory"] = Reader(journal, _embedder(embedder, at_once))
     return channels
 
 
-def _embedder(choice: str | None) -> Embedder | None:
-    """Load it now, so that no question has to wait for it or fails because of it."""
+def _embedder(choice: str | None, at_once: bool) -> Embedder | None:
+    """Load it, or see at least that it can be loaded, so that no question fails because of it."""
     try:
         made = embedder_of(choice or "minilm")
-        if made is not None:
+        if made is not None and at_once:
             made(["one"])
+        elif isinstance(made, MiniLM):
+            made.check()
     except (ValueError, ImportError) as error:
         if choice is not None:
             raise ValueError(f"--embedder: {error}") from None

@@ -1,9 +1,9 @@
 """The release's own words, behind a gate: what it says, how sure that is, and whether the certificate covers it.
 
-The one idea: the certificate's binding is made of what makes the answer: the weights on disk, the template with what
-comes before the question, the sampler and the score. The memory is no part of it: the model is asked without what was
-taught, so teaching cannot change what it says. Questions that come behind other turns are asked in another way than
-those that were certified, so their binding differs.
+The one idea: the certificate's binding is made of what makes the answer: the weights on disk and whether they are held
+in eight bits, the template with what comes before the question, the sampler and the score. The memory is no part of it:
+the model is asked without what was taught, so teaching cannot change what it says. Questions that come behind other
+turns are asked in another way than those that were certified, so their binding differs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,11 @@ import numpy as np
 from nexus.core.files import sha256_file
 from nexus.inference.release import Release
 from nexus.inference.sampling import GREEDY, Sampling
-from nexus.living import versions
 from nexus.living.gate import Binding, Certificate, Decision, Gate
 from nexus.living.questions import FORM
 from nexus.living.scores.combination import Score
 from nexus.living.trace import Said
-from nexus.living.versions import PLAIN
+from nexus.living.versions import PLAIN, weights_hash
 
 FOLDER = "living"  # of a release: certificate, score, report and curve
 CERTIFICATE, SCORE = "certificate.json", "score.safetensors"
@@ -66,17 +65,15 @@ class OwnWords:
         gate: the decisions.
         score: what they rest on.
         score_hash: of the score's file.
-        weights: hash of the release's files, see `weights_hash`.
     """
 
-    def __init__(self, release: Release, gate: Gate, score: Score, score_hash: str, weights: str) -> None:
-        self.release, self.gate, self.score = release, gate, score
-        self._still = Binding(weights=weights, score=score_hash)
+    def __init__(self, release: Release, gate: Gate, score: Score, score_hash: str) -> None:
+        self.release, self.gate, self.score, self._score_hash = release, gate, score, score_hash
         self._said: OrderedDict[tuple[object, ...], None] = OrderedDict()  # lately
 
     def binding(self, manner: Manner = CERTIFIED) -> Binding:
         """The binding of an answer that is asked for in this manner."""
-        return binding_of(self.release, self.score, self._still, manner)
+        return binding_of(self.release, self.score, self._score_hash, manner)
 
     def closed(self, manner: Manner = CERTIFIED) -> str:
         """Why nothing said in this manner would be let out; empty if something might be."""
@@ -111,23 +108,18 @@ def open_own_words(release: Release, folder: Path | None = None, step: float | N
         return None
     certificate, score = Certificate.load(folder / CERTIFICATE), Score.load(folder / SCORE)
     gate = Gate(certificate, score.reference, step)
-    return OwnWords(release, gate, score, sha256_file(folder / SCORE), weights_hash(release.folder))
+    return OwnWords(release, gate, score, sha256_file(folder / SCORE))
 
 
-def binding_of(release: Release, score: Score, still: Binding, manner: Manner = CERTIFIED) -> Binding:
-    """What an answer in this manner is bound to, beside the files' hashes in ``still``."""
+def binding_of(release: Release, score: Score, score_hash: str, manner: Manner = CERTIFIED) -> Binding:
+    """What an answer in this manner is bound to."""
     tokens = min(score.tokens, manner.tokens or score.tokens)
-    sampler = sampler_text(manner, tokens, score.samples)
-    weights = versions.weights_hash(still.weights, manner.version)
-    return replace(still, weights=weights, prompt=prompt_hash(release, manner), sampler=sampler)
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 over the files that a release consists of, by name; what lies in folders below it does not count."""
-    total = hashlib.sha256()
-    for file in sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".jinja")):
-        total.update(f"{file.name}\0{sha256_file(file)}\n".encode())
-    return total.hexdigest()
+    return Binding(
+        weights=weights_hash(release.hash, manner.version),
+        prompt=prompt_hash(release, manner),
+        sampler=sampler_text(manner, tokens, score.samples),
+        score=score_hash,
+    )
 
 
 def prompt_hash(release: Release, manner: Manner = CERTIFIED) -> str:

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nexus.living.betting import Wealth
+from nexus.living.betting import BettingAlarm
 
 LOW_OR_HIGH = np.array([-1.8, -1.0, 1.0, 1.8])  # slopes of bets on the rank; below 2, so that nobody loses all
 EXTREME_OR_MIDDLE = np.array([-1.5, 1.5])
 
 
-class ShiftAlarm:
+class ShiftAlarm(BettingAlarm):
     """Watches the scores of questions, one by one.
 
     Args:
@@ -29,19 +29,9 @@ class ShiftAlarm:
     """
 
     def __init__(self, reference: Iterable[float], delta: float, seed: int = 0) -> None:
+        super().__init__(len(LOW_OR_HIGH) + len(EXTREME_OR_MIDDLE), delta)
         self._seen = sorted(map(float, reference))
-        self._wealth = Wealth(len(LOW_OR_HIGH) + len(EXTREME_OR_MIDDLE), delta)
         self._rng = np.random.default_rng(seed)
-
-    @property
-    def alarm(self) -> bool:
-        """Whether it has gone off; it stays on."""
-        return self._wealth.alarm
-
-    @property
-    def wealth(self) -> float:
-        """What one unit has become; 1/delta or more is the alarm."""
-        return self._wealth.value
 
     def feed(self, score: float) -> bool:
         """Take the score of a question, answered or not; returns whether the alarm is on."""
@@ -49,7 +39,7 @@ class ShiftAlarm:
         factors = np.concatenate(
             [1 + LOW_OR_HIGH * (rank - 0.5), 1 + EXTREME_OR_MIDDLE * (abs(2 * rank - 1) - 0.5)]
         )  # each is 1 on average over even ranks
-        return self._wealth.bet(np.log(factors))
+        return self.bet(np.log(factors))
 
     def _rank(self, score: float) -> float:
         """Its place among all so far and itself, in [0, 1); equal ones in an order drawn by chance."""

@@ -245,6 +245,11 @@ class Versions:
         return sorted((path for path in self.folder.glob("[0-9]*-*") if path.is_dir()), key=_number)
 
 
+def owners_with_versions(folder: str | Path) -> int:
+    """For how many owners a version speaks, and not the release as it is."""
+    return sum(bool(path.read_text(encoding="utf-8").strip()) for path in Path(folder).glob(f"*/{CURRENT}"))
+
+
 def _number(folder: Path) -> int:
     return int(folder.name.partition("-")[0])
 

@@ -18,7 +18,6 @@ from nexus.serving.dashboard import add_dashboard
 from nexus.serving.embeddings import add_embeddings
 from nexus.serving.engine import Engine
 from nexus.serving.errors import ApiError
-from nexus.serving.feedback import add_feedback
 from nexus.serving.guard import Guard
 from nexus.serving.journal_thread import JournalThread
 from nexus.serving.limits import Limits
@@ -28,6 +27,7 @@ from nexus.serving.replies import Reply
 from nexus.serving.requests import TextRequest, check_model, read_chat, read_completion
 from nexus.serving.responses import add_responses
 from nexus.serving.status import add_status
+from nexus.serving.weights import OwnersWeights
 
 BODY = 2 * 2**20  # bytes of a request at most
 BODY_SECONDS = 30  # for a client to send it
@@ -45,6 +45,7 @@ def make_app(
     journal: JournalThread | None = None,
     limits: Limits | None = None,
     audit: Audit | None = None,
+    weights: OwnersWeights | None = None,
 ) -> Any:
     """The application (ASGI); it starts the engine, and closes it at the end.
 
@@ -56,6 +57,7 @@ def make_app(
         journal: where what is taught is kept; closed at the end. Without one nothing can be taught.
         limits: how much each key may ask for; as much as it likes if None.
         audit: where each request is written down, if anywhere; closed at the end.
+        weights: versions that owners' memory was learnt into, if any; what is forgotten leaves them too.
 
     Raises:
         ImportError: the extra ``serving`` is not installed.
@@ -87,10 +89,8 @@ def make_app(
     add_responses(app, engine, name, _json)
     add_dashboard(app)
     add_status(app, engine, name, journal)
-    if engine.desk is not None:
-        add_feedback(app, engine.desk, _json)
     if journal is not None:
-        add_memory(app, journal, _json, engine.desk)
+        add_memory(app, journal, _json, engine, weights)
     describe(app, engine.release, name)
     app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics, limits=limits, audit=audit)
     return app

@@ -6,7 +6,7 @@ Iteration-level scheduling: Yu et al. 2022 (Orca, OSDI); prompts in parts: Agraw
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,7 @@ class Ask:
 
     prompt: list[int]
     max_new_tokens: int
-    memory: int = 0  # version of the owner's memory that the prompt was made with
+    memory: int = 0  # the owner's last event of forgetting when it was asked
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
     owner: str = ""
@@ -91,6 +91,7 @@ class Row:
     scores: Waiting = field(default_factory=Waiting)
     cancelled: bool = False
     weights: Weights = PLAIN_WEIGHTS  # chosen when it begins, and kept to its end whatever is promoted meanwhile
+    keeps: bool = True  # whether it may leave states behind
 
     @property
     def next_id(self) -> int:
@@ -138,6 +139,7 @@ class Batch:
         self.running: list[Row] = []
         self._state: LMState | None = None
         self.choose: Choose = plain  # the weights of an owner's next request
+        self._scopes: dict[str, Scope] = {}  # of each owner's last request
         self._adapters = RowAdapters(release.model)
 
     def row(self, ask: Ask, emit: Callable[[Piece], None], choice: int = 0) -> Row:
@@ -173,14 +175,34 @@ class Batch:
         for row in rows:
             row.emit(row.piece(text, "error"))
 
+    def forget(self, owner: str) -> None:
+        """Drop an owner's states; requests that wait or are answered now leave none behind either."""
+        self._drop(owner, (*self.waiting, *self.reading, *self.running))
+
     def _begin(self, row: Row) -> None:
         """Find what is known of a prompt: when its turn to be read comes, so that it profits from those before it."""
         row.weights = self.choose(row.ask.owner)
+        self._enter(row)
         found = self.cache.find(_scope(row), row.ask.prompt)
         row.state = self.release.model.init_state(1) if found.state is None else found.state
         row.read = row.cached = found.length
         last = len(row.ask.prompt) - 1  # kept for the same prompt, and for the next turn of the conversation
         row.marks = sorted({mark for mark in (found.branch, last) if mark > row.read})
+
+    def _enter(self, row: Row) -> None:
+        """Drop what was read before this owner forgot something, or by weights that have changed since."""
+        scope = _scope(row)
+        last = self._scopes.setdefault(scope.owner, scope)
+        if scope.memory < last.memory:  # asked before something was forgotten, and waited until after
+            row.keeps = False
+        elif scope != last:
+            self._drop(scope.owner, self.running)
+            self._scopes[scope.owner] = scope
+
+    def _drop(self, owner: str, rows: Iterable[Row]) -> None:
+        self.cache.drop(owner)
+        for row in rows:
+            row.keeps = row.keeps and row.ask.owner != owner
 
     def _read_part(self, row: Row) -> None:
         if row.state is None:
@@ -194,7 +216,8 @@ class Batch:
             row.read = end
             assert row.state is not None
             if end == row.marks[0]:
-                self.cache.put(_scope(row), row.ask.prompt[:end], row.state)
+                if row.keeps:
+                    self.cache.put(_scope(row), row.ask.prompt[:end], row.state)
                 row.marks.pop(0)
         if not row.marks:
             self.reading.popleft()
@@ -222,7 +245,7 @@ class Batch:
     def _keep(self, place: int) -> None:
         """Keep the state after an answer: the next turn goes on from there. The last id was not read yet."""
         row = self.running[place]
-        if self.cache.budget:
+        if self.cache.budget and row.keeps:
             assert self._state is not None
             self.cache.put(_scope(row), row.ask.prompt + row.tokens[:-1], alone(self._state, place))
 

@@ -70,8 +70,9 @@ class Desk:
         own = self.living.own
         assert own is not None
         limit = min(own.score.tokens, ask.max_new_tokens)
+        memory = await self.run(self.living.forgotten, owner)  # by whatever process: no state from before is used
         asks = [
-            replace(ask, sampling=how, max_new_tokens=limit, trace=Trace(), choices=1, logprobs=None)
+            replace(ask, memory=memory, sampling=how, max_new_tokens=limit, trace=Trace(), choices=1, logprobs=None)
             for how in (GREEDY, *(CHANCE.replace(seed=seed) for seed in range(own.score.samples)))
         ]
         first, *drawn = await _all(say, asks)

@@ -20,6 +20,7 @@ from nexus.serving.weights import Choose
 from nexus.serving.work import Steps, Work
 
 LOG = logging.getLogger("nexus.serving")
+LOOK = 0.1  # seconds between two looks whether the engine runs at all
 Emit = Callable[[Piece], None]
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class Engine:
         self._open: set[Row] = set()
         self._inbox: list[Row] = []
         self._works: deque[Work[Any]] = deque()
+        self._forgets: deque[tuple[str, threading.Event]] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._seconds = 1.0  # a running mean of what an answer takes
@@ -115,6 +117,16 @@ class Engine:
             self._wake.notify()
         return work
 
+    def forget(self, owner: str) -> None:
+        """Drop all states of an owner, and return when they are gone: before the next step, however full the queue."""
+        gone = threading.Event()
+        with self._wake:
+            self._forgets.append((owner, gone))
+            self._wake.notify()
+        while not gone.wait(LOOK):
+            if not self._thread.is_alive():
+                self._forget()
+
     def _admit(self, number: int) -> None:
         if not self.ready:
             raise ApiError(503, "the server is stopping; ask again later", code="stopping")
@@ -164,16 +176,23 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._inbox or self._works or self._batch.busy or self._closing):
+                while not (self._inbox or self._works or self._forgets or self._batch.busy or self._closing):
                     self._wake.wait()
                 self._batch.waiting.extend(self._inbox)
                 self._inbox.clear()
+            self._forget()
             if self._closing and not (self._batch.busy or self._works):
                 return
             if self._works and self._works[0].step():
                 self._works.popleft()
             if self._batch.busy:
                 self._step()
+
+    def _forget(self) -> None:
+        while self._forgets:
+            owner, gone = self._forgets.popleft()
+            self._batch.forget(owner)
+            gone.set()
 
     def _step(self) -> None:
         batch, metrics = self._batch, self.metrics

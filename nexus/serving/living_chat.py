@@ -73,7 +73,8 @@ def open_chat(
 ) -> LivingChat:
     """A chat over a release; what is asked for in another manner than was certified is refused."""
     manner = Manner(system=system, sampling=sampling or GREEDY, tokens=max_new_tokens)
-    return LivingChat(open_living(release, memory, step, create=False, embedder=embedder), owner, manner)
+    living = open_living(release, memory, step, create=False, embedder=embedder, at_once=False)
+    return LivingChat(living, owner, manner)
 
 
 def _place(answer: Answer, i: int) -> str:

@@ -1,8 +1,8 @@
 """Memory over HTTP: teach, correct, forget, judge and roll back, each acknowledged after its commit.
 
 The one idea: a route takes its fields, hands one call to the journal's thread, and answers with the event's number and
-the new version. Whose memory it is follows from the key and can't be chosen; without keys it is that of
-``nexus memory``.
+the new version. What is forgotten also leaves the owner's weights and the states that were read. Whose memory it is
+follows from the key and can't be chosen; without keys it is that of ``nexus memory``.
 """
 
 from collections import deque
@@ -11,9 +11,11 @@ from typing import Any
 
 from nexus.living.journal import MAX_TEXT, OWNER, Event, Journal, NotErasedYet
 from nexus.serving.desk import Desk
+from nexus.serving.engine import Engine
 from nexus.serving.errors import ApiError, wrong
 from nexus.serving.fields import Fields
 from nexus.serving.journal_thread import JournalThread
+from nexus.serving.weights import OwnersWeights
 
 PREFIX = "/v1/nexus"
 NAME = 1_000  # characters of a source, or of what feedback is about
@@ -30,18 +32,22 @@ def owner_of(request: Any) -> str:
     return request.state.owner or OWNER
 
 
-def add_memory(app: Any, journal: JournalThread, read_json: ReadJson, desk: Desk | None = None) -> None:
+def add_memory(
+    app: Any, journal: JournalThread, read_json: ReadJson, engine: Engine, weights: OwnersWeights | None = None
+) -> None:
     """Add the routes.
 
     Args:
         app: the application.
         journal: what is written and read.
         read_json: takes the body off a request.
-        desk: the gate, which hears judgements of its answers; None if there is none.
+        engine: drops states of what is forgotten; its gate, if it has one, hears judgements of its answers.
+        weights: versions that may have learnt what is forgotten.
     """
-    for name, read in {"teach": teach, "correct": correct, "forget": forget, "rollback": rollback}.items():
+    for name, read in {"teach": teach, "correct": correct, "rollback": rollback}.items():
         _add_change(app, journal, name, read, read_json)
-    _add_feedback(app, journal, read_json, desk)
+    _add_forget(app, journal, read_json, engine, weights)
+    _add_feedback(app, journal, read_json, engine.desk)
     for name, look in {"facts": facts, "log": log, "export": export}.items():
         _add_look(app, journal, name, look)
 
@@ -56,6 +62,37 @@ def _add_change(app: Any, journal: JournalThread, name: str, read: Callable[[Fie
         act = read(fields)
         fields.finish()
         return JSONResponse(await _run(journal, act, owner_of(request)))
+
+
+def _add_forget(
+    app: Any, journal: JournalThread, body: ReadJson, engine: Engine, weights: OwnersWeights | None
+) -> None:
+    from fastapi import Request
+    from fastapi.responses import JSONResponse, Response
+
+    @app.post(f"{PREFIX}/forget", response_model=None, name="forget")
+    async def erase(request: Request) -> Response:
+        fields = Fields(await body(request))
+        act = forget(fields)
+        fields.finish()
+
+        def everywhere(opened: Journal, owner: str) -> dict[str, Any]:
+            done = act(opened, owner)
+            try:
+                return {**done, **_settled(opened, owner, weights)}
+            finally:
+                engine.forget(request.state.owner)  # whatever was read for this owner may hold the text
+
+        return JSONResponse(await _run(journal, everywhere, owner_of(request)))
+
+
+def _settled(journal: Journal, owner: str, weights: OwnersWeights | None) -> dict[str, Any]:
+    """The versions that had learnt it, which are erased."""
+    try:
+        return {} if weights is None else {"weights": weights.settle(owner, journal)}
+    except (ValueError, OSError) as error:
+        message = f"the fact is forgotten, but the versions of weights could not be looked through: {error}"
+        raise ApiError(500, message, code="weights_not_settled") from None
 
 
 def _add_look(app: Any, journal: JournalThread, name: str, read: Callable[[Mapping[str, str]], Act]) -> None:
@@ -188,21 +225,16 @@ def _line(event: Event, held: set[int]) -> dict[str, Any]:
 
 def _text(fields: Fields) -> str:
     text = fields.text("text")
-    if not text.strip() or len(text) > MAX_TEXT or not _is_unicode(text):
-        raise wrong("text", text, "is empty, too long or no Unicode", f"give 1 to {MAX_TEXT} characters")
+    if not text.strip() or len(text) > MAX_TEXT:
+        raise wrong("text", text, "is empty or too long", f"give 1 to {MAX_TEXT} characters")
     return text
 
 
 def _name(fields: Fields, name: str) -> str:
     text = fields.take(name, "")
-    if not isinstance(text, str) or len(text) > NAME or not _is_unicode(text):
+    if not isinstance(text, str) or len(text) > NAME:
         raise wrong(name, text, "is no short text", f"give at most {NAME} characters")
     return text
-
-
-def _is_unicode(text: str) -> bool:
-    """JSON can carry halves of surrogate pairs, which are no characters and can't be stored."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _number(fields: Fields, name: str, low: int) -> int:

@@ -26,9 +26,8 @@ class Scope:
 
     Attributes:
         owner: who asked.
-        weights: version of the weights that read the ids. After a promotion, or a rollback, no state is stale: those
-            of other weights are simply not found, and those of the same weights are right again.
-        memory: version of the owner's memory that the ids were made with.
+        weights: version of the weights that read the ids.
+        memory: the owner's last event of forgetting, 0 if there is none.
     """
 
     owner: str = ""
@@ -119,9 +118,9 @@ class PrefixCache:
         self._entries.clear()
         self.nbytes = 0
 
-    def drop(self, owner: str, keep: Scope | None = None) -> None:
-        """Forget an owner's states but those of one scope: what was erased from memory shall not stay here."""
-        for key in [key for key in self._entries if key[0].owner == owner and key[0] != keep]:
+    def drop(self, owner: str) -> None:
+        """Forget an owner's states, any of which may hold what was erased from memory or from weights."""
+        for key in [key for key in self._entries if key[0].owner == owner]:
             self.nbytes -= self._entries.pop(key).nbytes
 
 

@@ -189,5 +189,4 @@ MEMORY_BODIES: dict[str, Schema] = {
     f"{PREFIX}/forget": obj({"fact": EVENT}, "fact"),
     f"{PREFIX}/feedback": obj({"right": FLAG, "about": or_null(ABOUT)}, "right"),
     f"{PREFIX}/rollback": obj({"version": whole(0, LAST)}, "version"),
-    "/v1/feedback": obj({"id": TEXT, "right": FLAG}, "id", "right"),
 }

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from nexus.core.files import artefact_hash
 from nexus.inference.release import Release
 from nexus.living.living import Living
+from nexus.living.versions import owners_with_versions
 from nexus.serving.app import make_app
 from nexus.serving.audit import Audit
 from nexus.serving.desk import Desk
@@ -42,6 +42,17 @@ def check_serving(host: str, port: int, key_file: str | Path | None) -> list[str
     keys = read_keys(key_file) if key_file else []
     check_address(host, keys)
     return keys
+
+
+def check_versions(folder: str | Path) -> None:
+    """Check that no owner's version waits to speak from weights in eight bits.
+
+    Raises:
+        ValueError: one does. Its gates measured it on weights in full precision; on others it was never examined.
+    """
+    if owners := owners_with_versions(folder):
+        problem = f"{owners} owner(s) speak from versions in {folder}, which passed their gates in full precision"
+        raise ValueError(f"--int8: {problem}. cure: leave --int8 out, or name another folder with --weights")
 
 
 @dataclass(frozen=True)
@@ -86,13 +97,13 @@ def serve(
         OSError: the address cannot be listened on.
         ValueError: ``memory`` is no journal.
     """
-    owners = None if weights is None else OwnersWeights(weights, artefact_hash(release.folder), release.model)
+    owners = None if weights is None else OwnersWeights(weights, release.hash, release.model)
     desk = None if living is None else Desk(release, living, owners or plain)
     journal = None if memory is None else JournalThread(memory)
     engine = Engine(release, cache_bytes=rules.cache_bytes, desk=desk)
     if owners is not None:
         engine.follow(owners)
-    app = make_app(engine, host, keys, limits=rules.limits, audit=rules.audit, journal=journal)
+    app = make_app(engine, host, keys, limits=rules.limits, audit=rules.audit, journal=journal, weights=owners)
     server, sock = bind(app, host, port)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     shown = f"[{host}]" if ":" in host else host

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nexus.core.state_space import HybridLM
-from nexus.living.journal import OWNER
+from nexus.living.journal import OWNER, Journal
 from nexus.living.versions import PLAIN, Version, Versions
 from nexus.training.adapters import Adapter
 
@@ -61,6 +61,12 @@ class OwnersWeights:
                 self._loaded[owner] = wanted, self._load(versions, wanted)
             return self._loaded[owner][1]
 
+    def settle(self, owner: str, journal: Journal) -> list[str]:
+        """Erase the owner's versions that learnt what was forgotten; returns their names."""
+        from nexus.living.consolidation import settle
+
+        return settle(Versions(self._folder, owner), journal)
+
     def _load(self, versions: Versions, wanted: str) -> Weights:
         """The version that is wanted; if it is damaged or does not fit, the newest before it that is whole."""
         name = wanted
@@ -69,9 +75,8 @@ class OwnersWeights:
             try:
                 version = versions.get(name)
                 if version.release != self._release:
-                    raise ValueError(
-                        f"{name} belongs to another release. cure: nexus weights consolidate makes a new one"
-                    )
+                    cure = "nexus weights consolidate makes a new one; with --int8 no version speaks"
+                    raise ValueError(f"{name} belongs to another release. cure: {cure}")
                 return Weights(name, Adapter.load(versions.path(version), self._model).eval())
             except (ValueError, FileNotFoundError) as error:
                 LOG.warning("weights of %s: %s; an earlier version answers", versions.owner, error)

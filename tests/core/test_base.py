@@ -250,7 +250,7 @@ def test_save_and_load_give_the_same_module(tmp_path):
     gate = Gate({"d_model": 4, "windows": [3]}).to(torch.bfloat16)
     gate.seen += 7
     loaded = Gate.load(gate.save(tmp_path / "new" / "folder"))
-    assert loaded.config == gate.config
+    assert loaded.config == gate.config == Gate.saved_config(tmp_path / "new" / "folder")
     assert loaded.down.weight is loaded.up.weight
     assert not loaded.training
     assert gate.state_dict().keys() == loaded.state_dict().keys()

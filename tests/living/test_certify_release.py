@@ -73,6 +73,21 @@ def test_other_weights_or_another_score_close_it(certified, tmp_path):
         open_own_words(load_release(folder))
 
 
+def test_a_certificate_holds_for_weights_in_eight_bits_or_in_full_and_never_for_both(certified, tmp_path):
+    release, data = certified
+    folder = shutil.copytree(release.folder, tmp_path / "copy")
+
+    def changed(int8):
+        own = open_own_words(load_release(folder, int8=int8))
+        return own.gate.certificate.binding.changed(own.binding())
+
+    assert (changed(False), changed(True)) == ([], ["weights"])
+    assert "(weights)" in open_own_words(load_release(folder, int8=True)).closed()
+    call = ["certify", "--release", str(folder), "--data", str(data), "--alpha", "0.3", "--tokens", str(TOKENS)]
+    assert main([*call, "--int8"]) == 0
+    assert (changed(False), changed(True)) == (["weights"], [])
+
+
 def test_without_a_certificate_there_is_no_gate(tmp_path):
     release, _ = knowing_release(tmp_path, 1)
     assert open_own_words(release) is None

@@ -26,6 +26,11 @@ def _questions(n: int = 2000, skill: float = 3.0) -> str:
     return "q.jsonl"
 
 
+def test_eight_bits_are_for_a_release_that_is_asked(capsys):
+    assert main(["certify", "--data", _questions(20), "--int8"]) == 2
+    assert capsys.readouterr().err.startswith("error: --int8: nothing is asked here. cure: ")
+
+
 def test_certify_writes_certificate_report_and_curve(capsys, tmp_path):
     assert main(["certify", "--data", _questions(), "--alpha", "0.1", "--prompt", "plain"]) == 0
     said = capsys.readouterr().out

