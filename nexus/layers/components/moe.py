@@ -57,9 +57,9 @@ def mixture(x: Tensor, routing: Routing, expert: Callable[..., Tensor], *weights
     order = chosen.argsort(stable=True)[: sum(counts)]  # all tokens of an expert side by side: one product each
     token = order // routing.experts.shape[1]
     # Unbound, all experts' weights get one gradient; indexed, each expert's would be as large as that of all.
-    parts = zip(x[token].split(counts), *(w.unbind() for w in weights), strict=True)
+    parts = zip(x.index_select(0, token).split(counts), *(w.unbind() for w in weights), strict=True)
     answers = torch.cat([expert(*part) for part in parts])
-    return torch.zeros_like(x).index_add(0, token, answers * routing.weights.flatten()[order].unsqueeze(-1))
+    return torch.zeros_like(x).index_add_(0, token, answers * routing.weights.flatten()[order].unsqueeze(-1))
 
 
 class MoE(nn.Module):
