@@ -169,10 +169,12 @@ class Graph:
         """
         if n_heads not in self._bags:
             kind = torch.int32 if n_heads * max(self.n_edges, self.n_sources) < 2**31 else torch.int64
-            heads = torch.arange(n_heads, dtype=kind, device=self.src.device)[:, None]
-            rows = (self.src.to(kind) + heads * self.n_sources).flatten()
-            starts = (self.ptr[:-1].to(kind) + heads * self.n_edges).flatten()
-            self._bags[n_heads] = rows, torch.cat((starts, starts.new_tensor([n_heads * self.n_edges])))
+            rows, first = self.src.to(kind), self.ptr.to(kind)
+            if n_heads > 1:
+                heads = torch.arange(n_heads, dtype=kind, device=self.src.device)[:, None]
+                starts = (first[:-1] + heads * self.n_edges).flatten()
+                rows, first = (rows + heads * self.n_sources).flatten(), torch.cat((starts, n_heads * first[-1:]))
+            self._bags[n_heads] = rows, first
         return self._bags[n_heads]
 
     @cached_property
