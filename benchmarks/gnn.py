@@ -5,8 +5,9 @@
 
 Forward is under no_grad; a training step is forward, backward to the input and to all parameters. torch_geometric runs
 in every form that it offers for a layer (edges in the order given, edges sorted by target, compressed sparse rows), and
-the fastest of them is what the ratio is taken to. Ours has its edges sorted once, when the graph is made: the last
-column is the ratio of training steps if the graph is used for one single step. Writes benchmarks/results/gnn.json.
+the fastest of them is what the ratio is taken to. Forms are made beforehand, as our graph is. The last two columns are
+training steps on a graph that is used once: "unmade" lets nothing be made beforehand, neither here nor there; "made"
+compares our step from the bare edges with theirs on the form made beforehand. Writes benchmarks/results/gnn.json.
 """
 
 from __future__ import annotations
@@ -46,14 +47,22 @@ class World(NamedTuple):
     graph: Graph
 
 
+Call = Callable[[Tensor], Tensor]
+
+
+class Form(NamedTuple):
+    """A layer, and what makes of the bare edges a call that maps x to the output."""
+
+    layer: nn.Module
+    make: Callable[[], Call]
+
+
 class Case(NamedTuple):
-    """One layer on one graph: ours, and torch_geometric's in its forms. Each callable maps x to the output."""
+    """One layer on one graph: ours under the name of "nexus", torch_geometric's in its forms."""
 
     name: str
     world: World
-    ours: nn.Module
-    peers: dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]]
-    make_graph: Callable[[], Graph]
+    forms: dict[str, Form]
 
 
 def random_world(nodes: int, edges: int, width: int, edge_dim: int = 8) -> World:
@@ -80,24 +89,41 @@ def molecules_world(count: int, width: int) -> World:
     return World(x, graph.edge_index[:, shuffled], graph.edge_attr[shuffled], graph.graph_of_node, graph)
 
 
-def forms(
-    layer: nn.Module, world: World, attr: bool = False, sparse: bool = False, **more: Tensor
-) -> dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+def ours(layer: nn.Module, world: World, attr: bool = False) -> dict[str, Form]:
+    """Our layer; its graph is made of the edges as given."""
+
+    def make() -> Call:
+        features = world.attr if attr else None
+        graph = Graph.from_edges(world.edges, len(world.x), features, node_ptr=world.graph.node_ptr)
+        return lambda x: layer(x, graph)
+
+    return {"nexus": Form(layer, make)}
+
+
+def theirs(layer: nn.Module, world: World, attr: bool = False, sparse: bool = False, **more: Tensor) -> dict[str, Form]:
     """torch_geometric's layer on the edges as given, sorted by target, and as compressed rows where it takes them."""
-    order = world.edges[1].argsort(stable=True)
-    found: dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]] = {}
-    for name, index in (("as given", slice(None)), ("sorted", order)):
-        features = {"edge_attr": world.attr[index]} if attr else {}
-        edges = world.edges[:, index].contiguous()
-        found[name] = (layer, lambda x, e=edges, f=features: layer(x, e, **f, **more))
-    if sparse:
-        n = len(world.x)
+
+    def given(edges: Tensor, features: Tensor) -> Call:
+        named = {"edge_attr": features} if attr else {}
+        return lambda x: layer(x, edges, **named, **more)
+
+    def sorted_by_target() -> Call:
+        order = world.edges[1].argsort(stable=True)
+        return given(world.edges.index_select(1, order), world.attr.index_select(0, order) if attr else world.attr)
+
+    def compressed() -> Call:
+        size = (len(world.x),) * 2
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rows = torch.sparse_coo_tensor(world.edges.flip(0), torch.ones(world.edges.shape[1]), (n, n))
-            compressed = rows.coalesce().to_sparse_csr()
-        found["sparse rows"] = (layer, lambda x: layer(x, compressed))
-    return found
+            rows = torch.sparse_coo_tensor(world.edges.flip(0), torch.ones(world.edges.shape[1]), size)
+            made = rows.coalesce().to_sparse_csr()
+        return lambda x: layer(x, made)
+
+    found = {
+        "as given": Form(layer, lambda: given(world.edges, world.attr)),
+        "sorted": Form(layer, sorted_by_target),
+    }
+    return found | ({"sparse rows": Form(layer, compressed)} if sparse else {})
 
 
 def cases(only: str) -> list[Case]:
@@ -115,70 +141,40 @@ def cases(only: str) -> list[Case]:
 
 def layers(world: World) -> list[Case]:
     """Each layer beside its counterpart, on one graph."""
-    width, edge_dim, n = world.x.shape[1], world.attr.shape[1], len(world.x)
+    width, edge_dim = world.x.shape[1], world.attr.shape[1]
 
-    def plain() -> Graph:
-        return Graph.from_edges(world.edges, n, node_ptr=world.graph.node_ptr)
+    def case(name: str, layer: nn.Module, peer: nn.Module, attr: bool = False, **more: Any) -> Case:
+        return Case(name, world, {**ours(layer, world, attr), **theirs(peer, world, attr, **more)})
 
-    def featured() -> Graph:
-        return Graph.from_edges(world.edges, n, world.attr, node_ptr=world.graph.node_ptr)
-
-    def case(
-        name: str,
-        ours: nn.Module,
-        peers: dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]],
-        make: Callable[[], Graph],
-    ) -> Case:
-        return Case(name, world, ours, peers, make)
-
-    gine = pyg.GINEConv(
-        nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)), train_eps=True, edge_dim=edge_dim
-    )
     found = [
-        case("GraphSAGE mean", SAGELayer(width, width), forms(pyg.SAGEConv(width, width), world, sparse=True), plain),
-        case(
-            "GraphSAGE pool",
-            SAGELayer(width, width, "pool"),
-            forms(pyg.SAGEConv(width, width, aggr="max", project=True), world),
-            plain,
-        ),
-        case("GATv2", GATv2Layer(width, width, 4), forms(pyg.GATv2Conv(width, width // 4, 4), world), plain),
+        case("GraphSAGE mean", SAGELayer(width, width), pyg.SAGEConv(width, width), sparse=True),
+        case("GraphSAGE pool", SAGELayer(width, width, "pool"), pyg.SAGEConv(width, width, aggr="max", project=True)),
+        case("GATv2", GATv2Layer(width, width, 4), pyg.GATv2Conv(width, width // 4, 4)),
         case(
             "GATv2 edge features",
             GATv2Layer(width, width, 4, edge_dim=edge_dim),
-            forms(pyg.GATv2Conv(width, width // 4, 4, edge_dim=edge_dim), world, attr=True),
-            featured,
+            pyg.GATv2Conv(width, width // 4, 4, edge_dim=edge_dim),
+            attr=True,
         ),
-        case(
-            "Base GNN",
-            GraphAttention(width, width, 4),
-            forms(pyg.TransformerConv(width, width // 4, 4, beta=True), world),
-            plain,
-        ),
+        case("Base GNN", GraphAttention(width, width, 4), pyg.TransformerConv(width, width // 4, 4, beta=True)),
         case(
             "Base GNN edge features",
             GraphAttention(width, width, 4, edge_dim=edge_dim),
-            forms(pyg.TransformerConv(width, width // 4, 4, beta=True, edge_dim=edge_dim), world, attr=True),
-            featured,
+            pyg.TransformerConv(width, width // 4, 4, beta=True, edge_dim=edge_dim),
+            attr=True,
         ),
-        case("Message passing gated", MessagePassing(width), forms(pyg.ResGatedGraphConv(width, width), world), plain),
+        case("Message passing gated", MessagePassing(width), pyg.ResGatedGraphConv(width, width)),
         case(
             "Message passing GRU",
             MessagePassing(width, "linear", "sum", "gru"),
-            forms(pyg.GatedGraphConv(width, 1), world, sparse=True),
-            plain,
+            pyg.GatedGraphConv(width, 1),
+            sparse=True,
         ),
     ]
     if world.graph.n_graphs > 1:  # attention over all nodes of one large graph would measure attention only
-        gps = pyg.GPSConv(width, gine, heads=4)
-        found.append(
-            case(
-                "GPS (GINE)",
-                GPSLayer(width, 4, edge_dim=edge_dim),
-                forms(gps, world, attr=True, batch=world.batch),
-                featured,
-            )
-        )
+        mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        gps = pyg.GPSConv(width, pyg.GINEConv(mlp, train_eps=True, edge_dim=edge_dim), heads=4)
+        found.append(case("GPS (GINE)", GPSLayer(width, 4, edge_dim=edge_dim), gps, attr=True, batch=world.batch))
     return found
 
 
@@ -200,33 +196,32 @@ def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float
 
 
 def run(case: Case, rounds: int) -> dict[str, Any]:
-    """Forward and training step of one case, and what making the graph costs."""
-    graph = case.make_graph()
-    calls = {"nexus": (case.ours, lambda x: case.ours(x, graph)), **case.peers}
+    """Forward and training step of one case, on forms made beforehand and from the bare edges."""
+    made = {name: form.make() for name, form in case.forms.items()}
     result: dict[str, Any] = {}
     with torch.no_grad():
-        result["forward"] = measure({name: (lambda f=f: f(case.world.x)) for name, (_, f) in calls.items()}, rounds)
+        result["forward"] = measure({name: (lambda f=f: f(case.world.x)) for name, f in made.items()}, rounds)
     x = case.world.x.clone().requires_grad_()
 
-    def step(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
-        module.zero_grad(set_to_none=True)
+    def step(layer: nn.Module, call: Call) -> None:
+        layer.zero_grad(set_to_none=True)
         x.grad = None
-        forward(x).square().mean().backward()
+        call(x).square().mean().backward()
 
-    result["train"] = measure({name: (lambda m=m, f=f: step(m, f)) for name, (m, f) in calls.items()}, rounds)
-
-    def once() -> None:
-        fresh = case.make_graph()
-        step(case.ours, lambda x: case.ours(x, fresh))
-
-    whole = measure({"train": lambda: step(*calls["nexus"]), "with graph": once}, rounds)
-    result["graph_share"] = whole["with graph"] / whole["train"] - 1
-    for kind in ("forward", "train"):
-        times = result[kind]
-        result[f"{kind}_ratio"] = min(v for k, v in times.items() if k != "nexus") / times["nexus"]
-    fastest = min(v for k, v in result["train"].items() if k != "nexus")
-    result["train_ratio_with_graph"] = fastest / (result["train"]["nexus"] * (1 + result["graph_share"]))
+    layers = {name: form.layer for name, form in case.forms.items()}
+    steps = {name: (lambda n=name: step(layers[n], made[n])) for name in made}
+    once = {f"{name}, once": (lambda n=name, f=form: step(layers[n], f.make())) for name, form in case.forms.items()}
+    times = measure({**steps, **once}, rounds)
+    result["train"] = {name: times[name] for name in steps}
+    result["once"] = {name: times[f"{name}, once"] for name in steps}
+    for kind in ("forward", "train", "once"):
+        result[f"{kind}_ratio"] = _fastest_peer(result[kind]) / result[kind]["nexus"]
+    result["once_ratio_made"] = _fastest_peer(result["train"]) / result["once"]["nexus"]
     return result
+
+
+def _fastest_peer(times: dict[str, float]) -> float:
+    return min(seconds for name, seconds in times.items() if name != "nexus")
 
 
 def main() -> None:
@@ -243,15 +238,15 @@ def main() -> None:
         "torch": torch.__version__, "torch_geometric": torch_geometric.__version__, "threads": options.threads,
         "rounds": options.rounds, "cases": {},
     }  # fmt: skip
-    print(f"{'layer and graph':52} {'forward':>22} {'training step':>22} {'with graph':>11}")
-    print(f"{'':52} {'ms':>8} {'PyG ms':>7} {'x':>5} {'ms':>8} {'PyG ms':>7} {'x':>5} {'x':>11}")
+    print(f"{'layer and graph':52} {'forward':>22} {'training step':>22} {'used once':>14}")
+    print(f"{'':52}" + f" {'ms':>8} {'PyG ms':>7} {'x':>5}" * 2 + f" {'unmade':>8} {'made':>5}")
     for case in cases(options.only):
         row = result["cases"][case.name] = run(case, options.rounds)
         cells = [f"{case.name:52}"]
         for kind in ("forward", "train"):
             ours = row[kind]["nexus"] * 1e3
             cells.append(f"{ours:8.2f} {ours * row[f'{kind}_ratio']:7.2f} {row[f'{kind}_ratio']:5.2f}")
-        print(" ".join(cells), f"{row['train_ratio_with_graph']:11.2f}", flush=True)
+        print(" ".join(cells), f"{row['once_ratio']:8.2f} {row['once_ratio_made']:5.2f}", flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus.data.graph import Graph
+from nexus.data.graph import RADIX, Graph
 
 EDGES = torch.tensor([[2, 0, 1, 2, 0, 0], [0, 2, 0, 0, 1, 1]])
 
@@ -24,6 +24,18 @@ def test_edges_are_sorted_by_target_with_their_features():
     assert graph.edge_type.tolist() == [1, 0, 1, 2, 0, 0]
     assert graph.ptr.tolist() == [0, 3, 5, 6, 6]
     assert graph.degree.tolist() == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("edges", [0, 1, 500, RADIX - 1, RADIX, RADIX + 1])
+@pytest.mark.parametrize("nodes", [1, 7, 2**15, 2**15 + 1, 2**16, 2**16 + 1, 2**31 + 5])
+def test_any_number_of_edges_is_sorted_and_equal_targets_keep_their_order(nodes, edges):
+    pairs = torch.randint(nodes, (2, edges), generator=torch.Generator().manual_seed(edges))
+    pairs[1, ::2] = pairs[1, 0] if edges else 0  # the same target often
+    graph = Graph.from_edges(pairs, nodes)
+    dst, order = pairs[1].sort(stable=True)
+    assert torch.equal(graph.order, order)
+    assert torch.equal(graph.edge_index, torch.stack((pairs[0][order], dst)))
+    assert graph.src.dtype == graph.dst.dtype == graph.order.dtype == torch.long
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=30))
@@ -59,6 +71,25 @@ def test_loops_are_added_once_with_the_mean_of_the_features():
     assert looped.src[loops].tolist() == [0, 1, 2, 3]
     assert looped.edge_attr[loops, 0].tolist() == [pytest.approx(5 / 3), 4.5, 1.0, 0.0]
     assert looped.looped.n_edges == looped.n_edges == 10
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=20))
+def test_loops_stand_where_sorting_would_put_them(pairs):
+    edges = torch.tensor(pairs, dtype=torch.long).view(-1, 2).t()
+    looped = Graph.from_edges(edges, 5, n_sources=6).looped
+    graph = Graph.from_edges(edges, 5)
+    stay = graph.edge_index[:, graph.src != graph.dst]
+    again = Graph.from_edges(torch.cat((stay, torch.arange(5).expand(2, -1)), dim=1), 5)
+    assert torch.equal(looped.edge_index, again.edge_index)
+    assert torch.equal(looped.order, again.order)
+    assert looped.n_sources == 6
+
+
+def test_shares_add_up_to_one_in_every_node_that_has_edges():
+    graph = made()
+    total = torch.zeros(4, 1).index_add(0, graph.dst, graph.shares(torch.float32))
+    assert total[:, 0].tolist() == [pytest.approx(1), 1, 1, 0]
+    assert torch.equal(graph.shares(torch.float64, back=True), graph.shares(torch.float64)[graph.transposed.order])
 
 
 def test_undirected_has_each_edge_both_ways_and_once():

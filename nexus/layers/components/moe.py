@@ -35,25 +35,31 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """Weighted sum of the picked experts' answers for ``x`` (N, d_model)."""
-        return dispatch(x, routing, self._expert, len(self.gate_up))
-
-    def _expert(self, number: int, x: Tensor) -> Tensor:
-        gate, up = F.linear(x, self.gate_up[number]).chunk(2, dim=-1)
-        return F.linear(F.silu(gate) * up, self.down[number])
+        return mixture(x, routing, expert_swiglu, self.gate_up, self.down)
 
 
-def dispatch(x: Tensor, routing: Routing, expert: Callable[[int, Tensor], Tensor], n_experts: int) -> Tensor:
+def expert_swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """What one expert answers to its tokens ``x`` (n, d_model)."""
+    gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
+    return F.linear(F.silu(gate) * up, down)
+
+
+def mixture(x: Tensor, routing: Routing, expert: Callable[..., Tensor], *weights: Tensor) -> Tensor:
     """Weighted sum over each token's experts of what they answer.
 
     Args:
-        x: (N, D). expert: answers (n, D) of the expert of this number to its tokens (n, D).
+        x: (N, D). routing: an expert's number that is one too large says that the token goes to none.
+        expert: answers (n, D) to its tokens (n, D), given its own row of each of the ``weights``.
+        weights: of all experts, each (E, ...).
     """
     chosen = routing.experts.flatten()
-    order = chosen.argsort(stable=True)  # all tokens of an expert side by side: one product each
+    counts = chosen.bincount(minlength=len(weights[0])).tolist()[: len(weights[0])]
+    order = chosen.argsort(stable=True)[: sum(counts)]  # all tokens of an expert side by side: one product each
     token = order // routing.experts.shape[1]
-    counts = chosen.bincount(minlength=n_experts).tolist()
-    answers = torch.cat([expert(e, part) for e, part in enumerate(x[token].split(counts))])
-    return torch.zeros_like(x).index_add(0, token, answers * routing.weights.flatten()[order].unsqueeze(-1))
+    # Unbound, all experts' weights get one gradient; indexed, each expert's would be as large as that of all.
+    parts = zip(x.index_select(0, token).split(counts), *(w.unbind() for w in weights), strict=True)
+    answers = torch.cat([expert(*part) for part in parts])
+    return torch.zeros_like(x).index_add_(0, token, answers * routing.weights.flatten()[order].unsqueeze(-1))
 
 
 class MoE(nn.Module):

@@ -1,6 +1,6 @@
 """Switch and GShard: experts with a capacity.
 
-The one idea: every expert takes a fixed number of tokens of a sequence, so that its work has a fixed shape; what is
+The one idea: every expert takes at most a fixed number of tokens of a sequence, so that its work is bounded; what is
 over is dropped and passes through the residual only. Switch sends a token to one expert, GShard to two. Papers: Fedus
 et al. 2021 (arXiv:2101.03961), eq. 1 to 6; Lepikhin et al. 2020 (arXiv:2006.16668), algorithm 1.
 """
@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nexus.layers.components.moe import Routing, mixture
 
 
 class Dispatch(NamedTuple):
@@ -74,18 +77,19 @@ class SwitchMoE(nn.Module):
     def forward(self, x: Tensor, dispatch: Dispatch | None = None) -> Tensor:
         """Map ``x`` (B, T, d_model) to the same shape; dropped tokens get zeros."""
         dispatch = dispatch or self.route(x)
-        places = self.places(x.shape[1])
-        row, token, choice = (dispatch.place < places).nonzero(as_tuple=True)
-        expert, place = dispatch.experts[row, token, choice], dispatch.place[row, token, choice]
-        seat = (expert * len(x) + row) * places + place
-        seats = x.new_zeros(self.n_experts * len(x) * places, x.shape[2]).index_add(0, seat, x[row, token])
-        answers = (seats.view(self.n_experts, -1, x.shape[2]) @ self.up.mT).relu() @ self.down.mT
-        answers = answers.flatten(0, 1)[seat] * dispatch.weights[row, token, choice].unsqueeze(-1)
-        return torch.zeros_like(x).index_put((row, token), answers, accumulate=True)
+        over = dispatch.place >= self.places(x.shape[1])
+        experts = dispatch.experts.masked_fill(over, self.n_experts)  # none
+        routing = Routing(dispatch.logits, experts.flatten(0, 1), dispatch.weights.flatten(0, 1))
+        return mixture(x.flatten(0, 1), routing, expert_relu, self.up, self.down).view(x.shape)
 
     def dropped(self, dispatch: Dispatch) -> int:
         """How many choices found no place."""
         return int((dispatch.place >= self.places(dispatch.place.shape[1])).sum())
+
+
+def expert_relu(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """What one expert answers to its tokens ``x`` (n, d_model)."""
+    return F.linear(F.linear(x, up).relu(), down)
 
 
 def switch_balance(dispatch: Dispatch) -> Tensor:

@@ -145,7 +145,7 @@ def sum_of_out_edges(values: Tensor, graph: Graph) -> Tensor:
     if not graph.n_edges:
         return values.new_zeros(graph.n_sources, values.shape[1])
     back = graph.transposed
-    return bag(back.order.to(graph.edge_rows.dtype), values, back.bags()[1])
+    return bag(back.order_rows, values, back.bags()[1])
 
 
 class _EdgeSum(torch.autograd.Function):
@@ -201,8 +201,24 @@ def sum_edges_by_head(weight: Tensor, attr: Tensor, graph: Graph) -> Tensor:
 
 
 def neighbour_mean(x: Tensor, graph: Graph) -> Tensor:
-    """Mean (N, D) of the sources' rows (n_sources, D); 0 for a node without edges."""
-    return neighbour_sum(x, graph).mul_(graph.inverse_degree.to(x.dtype))
+    """Mean (N, D) of the sources' rows (n_sources, D); 0 for a node without edges.
+
+    A sum whose weights divide, forward and backward: dividing the sums would be one more pass over them each time.
+    """
+    return _NeighbourMean.apply(x, graph)
+
+
+class _NeighbourMean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, graph: Graph) -> Tensor:
+        ctx.graph = graph
+        return _weighted_bags(x, graph, graph.shares(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        graph, grad = ctx.graph, grads[0].contiguous()
+        return _weighted_bags(grad, graph.transposed, graph.shares(grad.dtype, back=True)), None
 
 
 def neighbour_max(x: Tensor, graph: Graph) -> Tensor:

@@ -59,7 +59,7 @@ class SAGELayer(nn.Module):
             both = (neighbour_sum(x, graph) + own) / (graph.degree + 1).to(x)[:, None]
             y = self.neighbour_proj(both)
         else:
-            y = self._mapped(x, graph) + self.self_proj(own)
+            y = self.self_proj(own).add_(self._mapped(x, graph))
         return F.normalize(y, dim=-1) if self.normalize else y
 
     def _mapped(self, x: Tensor, graph: Graph) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from nexus.core.base import BaseConfig, divides, fault, in_range, positive
 from nexus.layers.components import RMSNorm
 from nexus.layers.components.gelu import relu_squared
-from nexus.layers.components.moe import Routing, dispatch
+from nexus.layers.components.moe import Routing, mixture
 from nexus.layers.ssm.mamba2 import Mamba2
 from nexus.models.hybrid._attention import CachedAttention
 from nexus.models.hybrid._stack import HybridStack, Residual, Stateless
@@ -113,11 +113,12 @@ class SigmoidExperts(nn.Module):
         chosen = (scores + self.balance).topk(self.top_k, dim=-1).indices
         shares = scores.gather(-1, chosen)
         shares = self.routed_scale * shares / (shares.sum(-1, keepdim=True) + 1e-20)
-        routed = dispatch(tokens, Routing(logits, chosen, shares), self._expert, len(self.experts_up))
+        routed = mixture(tokens, Routing(logits, chosen, shares), _expert, self.experts_up, self.experts_down)
         return routed.view_as(x) + self.shared(x)
 
-    def _expert(self, index: int, x: Tensor) -> Tensor:
-        return F.linear(relu_squared(F.linear(x, self.experts_up[index])), self.experts_down[index])
+
+def _expert(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    return F.linear(relu_squared(F.linear(x, up)), down)
 
 
 class NemotronH(HybridStack):

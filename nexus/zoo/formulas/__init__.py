@@ -15,10 +15,10 @@ from nexus.zoo.formulas._entry import Entry
 @cache
 def entries() -> Mapping[str, Entry]:
     """Every entry by the stem of its system."""
-    from nexus.zoo.formulas import attention, components, graphs, hybrids, positions, ssm
+    from nexus.zoo.formulas import attention, components, graphs, hybrids, positions, ssm, training
 
     found: dict[str, Entry] = {}
-    for family in (attention, ssm, hybrids, positions, components, graphs):
+    for family in (attention, ssm, hybrids, positions, components, graphs, training):
         assert not found.keys() & family.ENTRIES.keys()
         found |= family.ENTRIES
     return found

@@ -24,7 +24,7 @@ def state_after(example: Example) -> object:
 
 @dataclass(frozen=True)
 class Entry:
-    """Formulas with ``+ - * / // **`` over the sizes; an empty one is not given.
+    """Formulas with ``+ - * / // **`` over the sizes; ``cache`` is empty where nothing is kept between two steps.
 
     Attributes:
         build: the example for sizes, given by name.
@@ -39,7 +39,7 @@ class Entry:
     sizes: tuple[Sizes, ...]
     parameters: str
     flops: str
-    activations: str = ""
+    activations: str
     cache: str = ""
     where: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
@@ -67,16 +67,17 @@ class Part:
     parameters: str
     flops: str = "0"
     cache: str = "0"
+    activations: str = "0"
 
 
-def stack(parameters: str, flops: str, **parts: tuple[str, Part]) -> dict[str, object]:
+def stack(parameters: str, flops: str, activations: str, **parts: tuple[str, Part]) -> dict[str, object]:
     """Formulas of a model: a frame, and so many of each part; for ``Entry(..., **stack(...))``.
 
     Args:
-        parameters, flops: of the frame: embedding, last norm, head.
+        parameters, flops, activations: of the frame: embedding, last norm, head.
         parts: by name: how many, and what one costs.
     """
-    totals = {"parameters": [parameters], "flops": [flops], "cache": []}
+    totals = {"parameters": [parameters], "flops": [flops], "cache": [], "activations": [activations]}
     where: dict[str, str] = {}
     for name, (count, part) in parts.items():
         for kind, terms in totals.items():

@@ -98,6 +98,7 @@ ENTRIES = {
         over_text(_sparse), ({"B": 2, "T": 20, "d_model": 16, "n_heads": 4, "block": 4},
                              {"B": 3, "T": 30, "d_model": 24, "n_heads": 2, "block": 5}), WEIGHTS,
         flops=f"{PROJECTIONS} + 4 * B * block * (3 * T - 2 * block) * d_model",
+        activations="E * B * (3 * T * d_model + (3 * T - 2 * block) * (2 * d_model + n_heads * block))",
         note="a window of one block to each side; T a multiple of the block",
     ),
     "lsh": Entry(
@@ -106,6 +107,8 @@ ENTRIES = {
          {"B": 3, "T": 30, "d_model": 24, "n_heads": 2, "n_buckets": 4, "n_rounds": 3, "chunk": 5}),
         parameters="3 * d_model ** 2",
         flops="6 * B * T * d_model ** 2 + B * T * d_model * n_rounds * (n_buckets + 8 * chunk)",
+        activations="E * B * T * (n_rounds * (7 * d_model + n_heads * (4 * chunk + 2)) + 5 * d_model + 2 * n_heads) "
+                    "+ B * T * n_heads * n_rounds * (2 * chunk + 16)",
         note="T a multiple of the chunk; the second term is hashing and attention",
     ),
     "differential": Entry(

@@ -20,14 +20,25 @@ PICTURE = ({"B": 2, "channels": 6, "places": 5}, {"B": 3, "channels": 8, "places
 EXPERTS = ({"d_ff": 20, "n_experts": 4}, {"d_ff": 30, "n_experts": 5})
 
 
-def gated_mlp(d_ff: str = "d_ff") -> Part:
-    """SwiGLU and its family, three matrices without bias."""
-    return Part(f"3 * d_model * {d_ff}", f"6 * B * T * d_model * {d_ff}")
+def gated_mlp(d_ff: str = "d_ff", kept: int = 3) -> Part:
+    """SwiGLU and its family, three matrices without bias; tensors of the inner width that are kept: 3 by our product of
+    gate and up, 4 by torch's."""
+    return Part(
+        f"3 * d_model * {d_ff}",
+        f"6 * B * T * d_model * {d_ff}",
+        activations=f"E * B * T * (d_model + {kept} * {d_ff})",
+    )
 
 
-def top_k(d_ff: str = "d_ff") -> Part:
-    """A router, and gated experts of which a token uses top_k."""
-    return Part(f"d_model * n_experts * (1 + 3 * {d_ff})", f"2 * B * T * d_model * (n_experts + 3 * top_k * {d_ff})")
+def top_k(d_ff: str = "d_ff", normalise: bool = True) -> Part:
+    """A router, and gated experts of which a token uses top_k; weights kept as picked and as normalised."""
+    weights = "2 * top_k + 1" if normalise else "top_k"
+    return Part(
+        f"d_model * n_experts * (1 + 3 * {d_ff})",
+        f"2 * B * T * d_model * (n_experts + 3 * top_k * {d_ff})",
+        activations=f"E * B * T * (d_model + n_experts + {weights} + top_k * (3 * d_model + 4 * {d_ff})) "
+        "+ 24 * B * T * top_k",
+    )
 
 
 def _with(first: tuple[dict[str, int], ...], *more: tuple[dict[str, int], ...]) -> tuple[dict[str, int], ...]:
@@ -67,12 +78,11 @@ def _expert_choice(d_model: int, d_ff: int, n_experts: int, capacity_factor: int
     return components.ExpertChoiceMoE(d_model, d_ff, n_experts, float(capacity_factor))
 
 
-def _switch(d_model: int, d_ff: int, n_experts: int, capacity: int) -> nn.Module:
-    return components.SwitchMoE(d_model, d_ff, n_experts, capacity=capacity)
+def _switch(d_model: int, d_ff: int, n_experts: int) -> nn.Module:
+    return components.SwitchMoE(d_model, d_ff, n_experts, capacity=1_000)
 
 
 SWIGLU, MOE = gated_mlp(), top_k()
-ROUTED = "d_model + n_experts + 1 + top_k * (3 * d_model + 4 * d_ff + 2)"  # numbers kept for a token
 SHARED = "6 * B * T * d_model * n_shared * d_ff"
 ENTRIES = {
     "layer_norm": Entry(
@@ -126,18 +136,18 @@ ENTRIES = {
     "gelu": Entry(_gelu, TEXT, "0", "0", activations="E * B * T * d_model", note="with torch's kernel"),
     "swiglu": Entry(
         over_text(components.SwiGLU), _with(TEXT, WIDTHS), SWIGLU.parameters, SWIGLU.flops,
-        activations="E * B * T * (d_model + 3 * d_ff)",
+        activations=SWIGLU.activations,
     ),
     "moe": Entry(
         over_text(components.MoE), _with(TEXT, EXPERTS, ({"top_k": 2}, {"top_k": 3})), MOE.parameters, MOE.flops,
-        activations=f"E * B * T * ({ROUTED}) + 24 * B * T * top_k",
+        activations=MOE.activations,
         note="work does not grow with the experts, but for the router's",
     ),
     "switch_moe": Entry(
-        over_text(_switch), _with(TEXT, EXPERTS, ({"capacity": 3}, {"capacity": 4})),
-        "d_model * n_experts * (1 + 2 * d_ff)",
-        "2 * B * T * d_model * n_experts + 4 * B * n_experts * capacity * d_model * d_ff",
-        note="empty places are worked on too",
+        over_text(_switch), _with(TEXT, EXPERTS),
+        "d_model * n_experts * (1 + 2 * d_ff)", "2 * B * T * d_model * (n_experts + 2 * d_ff)",
+        activations="E * B * T * (4 * d_model + d_ff + n_experts + 1) + 24 * B * T",
+        note="one choice a token, a place for everybody; who finds none costs the router's work only",
     ),
     "expert_choice": Entry(
         over_text(_expert_choice),
@@ -159,6 +169,6 @@ ENTRIES = {
         over_text(components.DeepSeekMoE),
         _with(TEXT, EXPERTS, ({"top_k": 2, "n_shared": 1}, {"top_k": 3, "n_shared": 2})),
         f"{MOE.parameters} + 3 * d_model * n_shared * d_ff", f"{MOE.flops} + {SHARED}",
-        activations=f"E * B * T * ({ROUTED} + 3 * n_shared * d_ff) + 24 * B * T * top_k",
+        activations=f"{MOE.activations} + 3 * E * B * T * n_shared * d_ff",
     ),
 }  # fmt: skip

@@ -68,7 +68,7 @@ ENTRIES = {
         where={"weights": f"2 * (d_in * d_model + {INNER} + d_model * d_out)"},
         parameters="weights + (n_layers - 1) * d_model + d_out",
         flops="2 * n_nodes * weights",
-        activations="E * n_nodes * (2 * d_in + (2 * n_layers - 3) * d_model + n_layers - 1)",
+        activations="E * n_nodes * (2 * d_in + (2 * n_layers - 3) * d_model)",
         note="aggregator 'mean', two layers or more",
     ),
     "base_gnn": Entry(
@@ -81,6 +81,9 @@ ENTRIES = {
         },
         parameters="weights + gates + (3 + edge_dim) * inner + (n_layers - 1) * 3 * d_model + d_out",
         flops="2 * n_nodes * (weights + gates + 2 * inner * edge_dim) + 2 * n_edges * n_layers * n_heads * edge_dim",
+        activations="E * n_nodes * (d_in + (n_layers - 1) * (10 * d_model + 2) + d_out * (3 * n_heads + 5) "
+                    "+ 2 * n_layers) + E * n_layers * n_heads * (n_nodes * edge_dim + n_edges) "
+                    "+ n_edges * (E * edge_dim + 8)",
         note="with features of edges, two layers or more",
     ),
     "gatv2": Entry(
@@ -111,6 +114,9 @@ ENTRIES = {
         flops="n_layers * (2 * n_nodes * layer + 2 * n_edges * edge_dim * d_model + 4 * n_nodes ** 2 * d_model) "
               "+ 2 * n_nodes * (own * d_in + walk_steps * d_encoding + 2 * laplacian_k * signs + d_encoding ** 2) "
               f"+ 2 * n_nodes * ({HEAD})",
+        activations="E * n_layers * (n_nodes * (13 * d_model + n_heads) + 6 * d_model + 1) "
+                    "+ E * n_nodes * (2 * d_model + d_in + 2 * walk_steps + 2 * laplacian_k * (3 * d_encoding + 2) "
+                    "+ d_encoding) + 2 * E * walk_steps + E * n_edges * edge_dim",
         note="GINE beside attention over one graph, both encodings, an answer for each node",
     ),
     "exphormer": Entry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +28,9 @@ SIZES = ({"B": 2, "T": 8, "vocab_size": 31, "d_model": 32, "n_heads": 4, "n_kv_h
 STATES = ({"d_state": 4, "d_conv": 4}, {"d_state": 6, "d_conv": 3})
 SSM = ({"ssm_heads": 4, "ssm_groups": 2, "chunk_size": 4}, {"ssm_heads": 6, "ssm_groups": 3, "chunk_size": 6})
 HEAD = "2 * B * T * d_model * vocab_size"
-NORMS = Part("2 * d_model")
+KEPT = "E * B * T * (2 * d_model + 1) + 8 * B * T"  # of the frame: ids, and what the last norm and the head read
+NORM = Part("d_model", activations="E * B * T * (d_model + 1)")
+NORMS = Part("2 * d_model", activations="2 * E * B * T * (d_model + 1)")
 WINDOW = "T at least the window, whose keys are all that is kept"
 
 
@@ -43,16 +46,20 @@ def frame(tied: bool) -> str:
     return f"{'' if tied else '2 * '}vocab_size * d_model + d_model"
 
 
-def attention(head_dim: str, keys: str = "T") -> Part:
-    """Grouped queries without bias; ``keys`` is how many are kept."""
+def attention(head_dim: str, keys: str = "T", turning: str = "") -> Part:
+    """Grouped queries without bias; ``keys`` is how many are kept in the cache, ``turning`` how many channels turn."""
     weights = f"2 * d_model * (n_heads + n_kv_heads) * {head_dim}"
     flops = f"2 * B * T * {weights} + 4 * B * T ** 2 * n_heads * {head_dim}"
-    return Part(weights, flops, f"2 * E * B * {keys} * n_kv_heads * {head_dim}")
+    kept = f"d_model + (2 * n_heads + 2 * n_kv_heads) * {head_dim} + n_heads"
+    tables = "E * T ** 2"  # the mask
+    if turning:  # then what comes back from the heads is copied into rows
+        kept, tables = kept.replace("(2 *", "(3 *"), f"E * T * (T + 4 * {turning})"
+    return Part(weights, flops, f"2 * E * B * {keys} * n_kv_heads * {head_dim}", f"E * B * T * ({kept}) + {tables}")
 
 
 def of(*parts: Part) -> Part:
     """Several parts as one."""
-    kinds = ("parameters", "flops", "cache")
+    kinds = ("parameters", "flops", "cache", "activations")
     terms = [[t for part in parts if (t := getattr(part, kind)) != "0"] for kind in kinds]
     return Part(*(" + ".join(found) or "0" for found in terms))
 
@@ -118,20 +125,28 @@ MIXER = mamba2("ssm_groups", "ssm_heads", "ssm_head_dim")
 MIXER_WIDTHS = {"d_inner": "ssm_heads * ssm_head_dim", "conv_dim": "d_inner + 2 * ssm_groups * d_state"}
 S6 = {"d_inner": "expand * d_model", "dt_rank": "(d_model + 15) // 16"}
 HEAD_DIM = {"head_dim": "d_model // n_heads"}
+CORE = replace(  # the attention of the core, which makes neither a mask nor the tables of each layer
+    attention("head_dim"), activations="E * B * T * (d_model + 3 * (n_heads + n_kv_heads) * head_dim + n_heads)"
+)
+PLAIN_MLP = gated_mlp(kept=4)
+CLAMPED = of(MIXER, Part("0", activations="E * B * T * ssm_heads"))  # step sizes have a least value
 RECURRENT = Part(
     "3 * d_model * d_rnn + d_rnn * (d_conv + 6) + 2 * d_rnn ** 2 // n_heads + d_model",
     "2 * B * T * (3 * d_model * d_rnn + d_conv * d_rnn + 2 * d_rnn ** 2 // n_heads)",
     "E * B * d_conv * d_rnn",
+    "E * B * T * (d_model + 16 * d_rnn) + E * d_rnn * (B * d_conv + 1)",
 )
 ENTRIES = {
     "jamba": _entry(
         _jamba, _with(STATES, ({"n_attention": 1, "n_mamba": 3, "n_experts": 4, "top_k": 2, "expand": 2},
                                {"n_attention": 2, "n_mamba": 4, "n_experts": 5, "top_k": 3, "expand": 3})),
         stack(
-            frame(tied=False), HEAD,
+            frame(tied=False), HEAD, KEPT,
             attention=("n_attention", of(attention("head_dim"), NORMS)),
-            mamba=("n_mamba", of(MAMBA, Part("dt_rank + 2 * d_state"), NORMS)),
-            mlp=("n_mlp", gated_mlp()), experts=("n_moe", top_k()),
+            mamba=("n_mamba", of(
+                MAMBA, Part("dt_rank + 2 * d_state", activations="E * B * T * (dt_rank + 2 * d_state + 3)"), NORMS
+            )),
+            mlp=("n_mlp", PLAIN_MLP), experts=("n_moe", top_k(normalise=False)),
         ),
         {**HEAD_DIM, **S6, "n_moe": "(n_attention + n_mamba) // 2", "n_mlp": "n_attention + n_mamba - n_moe"},
         "experts in every second layer",
@@ -140,15 +155,16 @@ ENTRIES = {
         _zamba, _with(STATES, SSM, ({"n_mamba": 3, "n_uses": 2, "adapter_rank": 4, "expand": 2, "n_kv_heads": 4},
                                     {"n_mamba": 4, "n_uses": 3, "adapter_rank": 5, "expand": 3, "n_kv_heads": 6})),
         stack(
-            frame(tied=True), HEAD,
+            frame(tied=True), HEAD, KEPT,
             block=("1", Part("14 * d_model ** 2 + 3 * d_model * d_ff + 3 * d_model")),
             use=("n_uses", Part(
                 "adapter_rank * (d_model + 2 * d_ff) + d_model ** 2",
                 "2 * B * T * (15 * d_model ** 2 + 3 * d_model * d_ff + adapter_rank * (d_model + 2 * d_ff)) "
                 "+ 8 * B * T ** 2 * d_model",
                 "4 * E * B * T * d_model",
+                "E * B * T * (15 * d_model + 4 * d_ff + adapter_rank + n_heads + 2) + E * T ** 2",
             )),
-            mamba=("n_mamba", of(MIXER, Part("d_model"))),
+            mamba=("n_mamba", of(CLAMPED, NORM)),
         ),
         {"ssm_head_dim": "expand * d_model // ssm_heads", **MIXER_WIDTHS},
         "one shared block, as many key heads as heads, adapters on its feed-forward part",
@@ -157,10 +173,10 @@ ENTRIES = {
         _bamba, _with(STATES, SSM, ({"n_attention": 1, "n_mamba": 3, "ssm_head_dim": 5},
                                     {"n_attention": 2, "n_mamba": 5, "ssm_head_dim": 7})),
         stack(
-            frame(tied=False), HEAD,
-            attention=("n_attention", of(attention("head_dim"), NORMS, gated_mlp())),
+            frame(tied=False), HEAD, KEPT,
+            attention=("n_attention", of(CORE, NORMS, gated_mlp())),
             mamba=("n_mamba", of(MIXER, NORMS, gated_mlp())),
-            positions=("1", Part("0", "0", "8 * (T + 1)")),
+            positions=("1", Part("0", "0", "8 * (T + 1)", "2 * E * T * head_dim")),
         ),
         {**HEAD_DIM, **MIXER_WIDTHS},
         "the state also says where its keys stand",
@@ -169,10 +185,13 @@ ENTRIES = {
         _griffin, _with(({"n_attention": 1, "n_recurrent": 3, "d_rnn": 24, "d_conv": 4, "window": 5},
                          {"n_attention": 2, "n_recurrent": 5, "d_rnn": 36, "d_conv": 3, "window": 7})),
         stack(
-            frame(tied=True), HEAD,
-            attention=("n_attention", of(attention("head_dim", "window"), Part("d_model"))),
+            frame(tied=True), HEAD, f"{KEPT} + E * B * T * vocab_size + E * d_model",
+            attention=("n_attention", of(attention("head_dim", "window", "head_dim // 2"), Part("d_model"))),
             recurrent=("n_recurrent", RECURRENT),
-            mlp=("n_layers", of(Part("3 * d_model * d_ff // 2 + d_ff + 3 * d_model", "3 * B * T * d_model * d_ff"))),
+            mlp=("n_layers", Part(
+                "3 * d_model * d_ff // 2 + d_ff + 3 * d_model", "3 * B * T * d_model * d_ff",
+                activations="E * B * T * (3 * d_model + 2 * d_ff + 2) + 2 * E * d_model",
+            )),
         ),
         {**HEAD_DIM, "n_layers": "n_attention + n_recurrent"}, WINDOW,
     ),
@@ -181,8 +200,10 @@ ENTRIES = {
         _with(STATES, SSM, ({"n_layers": 2, "head_dim": 6, "ssm_head_dim": 5},
                             {"n_layers": 3, "head_dim": 8, "ssm_head_dim": 7})),
         stack(
-            frame(tied=False), HEAD,
-            layer=("n_layers", of(attention("head_dim"), MIXER, gated_mlp(), Part("2 * d_model - d_inner"))),
+            frame(tied=False), HEAD, KEPT,
+            layer=("n_layers", of(attention("head_dim", turning="head_dim"), MIXER, PLAIN_MLP, NORMS, Part(
+                "0 - d_inner", activations="E * B * T * (d_inner - ssm_groups)"
+            ))),
         ),
         MIXER_WIDTHS, "the mixer's gate is plain, without a norm",
     ),
@@ -195,13 +216,17 @@ ENTRIES = {
              "top_k": 3, "d_expert": 8, "d_shared": 11},
         )),
         stack(
-            frame(tied=False), HEAD,
-            norms=("n_blocks", Part("d_model")),
-            mamba=("n_mamba", MIXER), attention=("n_attention", attention("head_dim")),
-            mlp=("n_mlp", Part("2 * d_model * d_ff", "4 * B * T * d_model * d_ff")),
+            frame(tied=False), HEAD, KEPT,
+            norms=("n_blocks", NORM),
+            mamba=("n_mamba", CLAMPED), attention=("n_attention", attention("head_dim")),
+            mlp=("n_mlp", Part(
+                "2 * d_model * d_ff", "4 * B * T * d_model * d_ff", activations="E * B * T * (d_model + 2 * d_ff)"
+            )),
             experts=("n_moe", Part(
                 "d_model * (n_experts * (1 + 2 * d_expert) + 2 * d_shared)",
                 "2 * B * T * d_model * (n_experts + 2 * top_k * d_expert + 2 * d_shared)",
+                activations="E * B * T * (d_model + n_experts + 1 + top_k * (3 * d_model + 2 * d_expert + 2) "
+                            "+ 2 * d_shared) + 24 * B * T * top_k",
             )),
         ),
         {**MIXER_WIDTHS, "n_blocks": "n_mamba + n_attention + n_mlp + n_moe"},
@@ -215,12 +240,16 @@ ENTRIES = {
                 "delta_key_dim": 4, "delta_value_dim": 2, "d_conv": 3, "n_experts": 5, "top_k": 3, "d_shared": 11,
                 "chunk_size": 12})),
         stack(
-            frame(tied=False), HEAD,
+            frame(tied=False), HEAD, f"{KEPT} + E * d_model",
             delta=("n_delta", delta("delta_heads", "delta_kv_heads", "delta_key_dim", "delta_value_dim")),
-            attention=("n_attention", of(attention("head_dim"), Part(
-                "d_model * n_heads * head_dim + 2 * head_dim", "2 * B * T * d_model * n_heads * head_dim"
+            attention=("n_attention", of(attention("head_dim", turning="head_dim // 4"), Part(
+                "d_model * n_heads * head_dim + 2 * head_dim", "2 * B * T * d_model * n_heads * head_dim",
+                activations="E * B * T * (4 * n_heads * head_dim + n_kv_heads * head_dim + n_heads + n_kv_heads) "
+                            "+ 2 * E * head_dim",
             ))),
-            experts=("n_layers", of(top_k(), gated_mlp("d_shared"), NORMS, Part("d_model", "2 * B * T * d_model"))),
+            experts=("n_layers", of(top_k(), gated_mlp("d_shared", kept=4), NORMS, Part(
+                "d_model", "2 * B * T * d_model", activations="E * (B * T + 2 * d_model)"
+            ))),
         ),
         {"keys": "delta_kv_heads * delta_key_dim", "values": "delta_heads * delta_value_dim",
          "n_layers": "n_delta + n_attention"},
@@ -230,9 +259,9 @@ ENTRIES = {
         _samba, _with(STATES, ({"n_attention": 1, "n_mamba": 2, "window": 5, "expand": 2},
                                {"n_attention": 2, "n_mamba": 3, "window": 7, "expand": 3})),
         stack(
-            frame(tied=False), HEAD,
-            attention=("n_attention", of(attention("head_dim", "window"), NORMS, gated_mlp())),
-            mamba=("n_mamba", of(MAMBA, NORMS, gated_mlp())),
+            frame(tied=False), HEAD, KEPT,
+            attention=("n_attention", of(attention("head_dim", "window", "head_dim"), NORMS, PLAIN_MLP)),
+            mamba=("n_mamba", of(MAMBA, NORMS, PLAIN_MLP)),
         ),
         {**HEAD_DIM, **S6}, WINDOW,
     ),
@@ -241,15 +270,19 @@ ENTRIES = {
         _with(STATES, ({"n_global": 1, "n_local": 2, "n_borrowing": 1, "head_dim": 16, "window": 5, "meta_tokens": 2},
                        {"n_global": 2, "n_local": 1, "n_borrowing": 3, "head_dim": 24, "window": 7, "meta_tokens": 3})),
         stack(
-            f"{frame(tied=True)} + meta_tokens * d_model", HEAD,
+            f"{frame(tied=True)} + meta_tokens * d_model", HEAD, f"{KEPT} - E * B * meta_tokens * d_model",
             layer=("n_layers", Part(
                 "d_inner * (4 * d_model + d_conv + 2 * dt_rank + 3 * d_state + 7) + 3 * d_model * d_ff + 2 * d_model",
                 "2 * B * tokens * (d_inner * (4 * d_model + 2 * dt_rank + 3 * d_state) + 3 * d_model * d_ff) "
                 "+ 4 * B * d_inner * (meta_tokens ** 2 + T * tokens)",
                 "E * B * d_inner * (d_state + d_conv - 1)",
+                "E * B * tokens * (16 * d_inner + 4 * d_ff + dt_rank + 2 * d_state + 4 * d_model + n_heads + 4) "
+                "+ 2 * E * d_inner * (B * (d_conv - 1) + d_conv + 2 * d_state) + E * B * d_inner * d_state * "
+                "((T + 15) // 16 + (meta_tokens + 15) // 16) + E * tokens * (T + 2 * head_dim) + E * meta_tokens ** 2",
             )),
             keys=("(n_global + n_local)", Part(
                 "2 * d_model * n_kv_heads * head_dim", "4 * B * tokens * d_model * n_kv_heads * head_dim",
+                activations="2 * E * head_dim * (B * (tokens + meta_tokens) * n_kv_heads + tokens)",
             )),
             whole=("n_global", Part("0", "0", "2 * E * B * tokens * n_kv_heads * head_dim")),
             near=("n_local", Part("0", "0", "2 * E * B * (window + meta_tokens) * n_kv_heads * head_dim")),

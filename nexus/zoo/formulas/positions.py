@@ -45,8 +45,8 @@ def _cope(B: int, T: int, n_heads: int, head_dim: int, max_position: int) -> Exa
 
 
 def _free(build: Callable[..., Example], *sizes: dict[str, int], note: str = "") -> Entry:
-    """An encoding without parameters and without matrix products."""
-    return Entry(build, sizes, "0", "0", note=note)
+    """An encoding without parameters and without matrix products, so that nothing is kept either."""
+    return Entry(build, sizes, "0", "0", activations="0", note=note)
 
 
 TURN = "turning costs three passes over queries and keys, and no matrix product"

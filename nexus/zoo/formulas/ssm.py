@@ -36,6 +36,8 @@ MAMBA = Part(
     parameters="d_inner * (3 * d_model + d_conv + 2 * dt_rank + 3 * d_state + 3)",
     flops="2 * B * T * d_inner * (3 * d_model + 2 * dt_rank + 3 * d_state)",
     cache="E * B * d_inner * (d_state + d_conv - 1)",
+    activations="E * B * T * (d_model + 10 * d_inner + dt_rank + 2 * d_state) + E * d_inner * (B * (d_conv - 1) "
+    "+ d_conv + 2 * d_state + (T + 15) // 16 * B * d_state)",
 )
 
 
@@ -45,6 +47,8 @@ def mamba2(groups: str, heads: str, head_dim: str) -> Part:
         parameters=f"d_model * (2 * d_inner + conv_dim + {heads}) + conv_dim * (d_conv + 1) + 3 * {heads} + d_inner",
         flops=f"2 * B * T * d_model * (2 * d_inner + conv_dim + {heads}) + {scan_flops(groups, heads, head_dim)}",
         cache="E * B * (d_inner * d_state + (d_conv - 1) * conv_dim)",
+        activations=f"E * B * T * (d_model + 3 * d_inner + 4 * conv_dim + 4 * {heads} + {groups}) + E * conv_dim * "
+        f"(B * (d_conv - 1) + d_conv) + 2 * E * {heads} + E * B * (T // chunk_size + 1) * d_inner * d_state",
     )
 
 
@@ -58,6 +62,10 @@ def delta(heads: str, kv_heads: str, key_dim: str, value_dim: str) -> Part:
         parameters=f"{weights} + (2 * keys + values) * d_conv + 2 * {heads} + {value_dim}",
         flops=f"2 * B * T * {weights} + {chunked}",
         cache=f"E * B * ({heads} * {key_dim} * {value_dim} + (d_conv - 1) * (2 * keys + values))",
+        activations=f"E * (2 * keys + values) * (B * (3 * T + d_conv - 1) + d_conv) + E * B * T * ({heads} * "
+        f"(10 * {key_dim} + 9 * {value_dim} + 5 * chunk_size + 8) + 2 * {kv_heads} + d_model) + E * B * {heads} * "
+        f"(T // chunk_size * ({key_dim} * {value_dim} + 1) - chunk_size * {key_dim}) + 2 * E * {heads} "
+        "+ chunk_size ** 2",
     )
 
 
@@ -89,6 +97,9 @@ ENTRIES = {
                          {"B": 3, "T": 12, "d_model": 24, "d_state": 6, "stored_length": 12}),
         parameters="2 * d_model ** 2 + 4 * d_model * (d_state + 1)",
         flops="4 * B * T * d_model ** 2 + 8 * d_model * d_state * (T // 2 + 1)",
+        where={"frequencies": "T // 2 + 1"},
+        activations="E * d_model * (4 * d_state * frequencies + B * (7 * T + 2) + 2 * T + 17 * d_state "
+                    "+ 16 * frequencies + 2) + 6 * E * frequencies",
         cache="2 * E * B * d_model * d_state",
         note=f"C is stored for the length T; {FFT}",
     ),
@@ -111,18 +122,14 @@ ENTRIES = {
     "mamba": Entry(
         over_text(Mamba), _with({"d_conv": 4, "expand": 2, "dt_rank": 1}, {"d_conv": 3, "expand": 3, "dt_rank": 5}),
         where={"d_inner": "expand * d_model"},
-        parameters=MAMBA.parameters, flops=MAMBA.flops, cache=MAMBA.cache,
-        activations="E * B * T * (d_model + 10 * d_inner + dt_rank + 2 * d_state) + E * d_inner * (B * (d_conv - 1) "
-                    "+ d_conv + 2 * d_state + (T + 15) // 16 * B * d_state)",
+        parameters=MAMBA.parameters, flops=MAMBA.flops, activations=MAMBA.activations, cache=MAMBA.cache,
         note="for backward the scan keeps one state for every 16 tokens",
     ),
     "mamba2": Entry(
         over_text(Mamba2), _with({"n_heads": 4, "head_dim": 3, "n_groups": 2, "d_conv": 4, "chunk_size": 4},
                                  {"n_heads": 6, "head_dim": 5, "n_groups": 3, "d_conv": 3, "chunk_size": 6}),
         where={"d_inner": "n_heads * head_dim", "conv_dim": "d_inner + 2 * n_groups * d_state"},
-        parameters=MAMBA2.parameters, flops=MAMBA2.flops, cache=MAMBA2.cache,
-        activations="E * B * T * (d_model + 3 * d_inner + 4 * conv_dim + 4 * n_heads + n_groups) + E * conv_dim * "
-                    "(B * (d_conv - 1) + d_conv) + 2 * E * n_heads + E * B * (T // chunk_size + 1) * d_inner * d_state",
+        parameters=MAMBA2.parameters, flops=MAMBA2.flops, activations=MAMBA2.activations, cache=MAMBA2.cache,
         note=f"for backward the scan keeps one state a chunk; {CHUNKS}",
     ),
     "h3": Entry(
@@ -130,6 +137,8 @@ ENTRIES = {
         where={"n_heads": "d_model // head_dim"},
         parameters="4 * d_model ** 2 + d_model * (d_state + 5) + n_heads * (2 * d_state + 2)",
         flops="8 * B * T * d_model ** 2 + T * n_heads * d_state + 2 * B * T * d_model * head_dim",
+        activations="E * B * d_model * (head_dim * (6 * T + 2) + 10 * T + 2) + 4 * E * d_model * (d_state + T + 1) "
+                    "+ E * n_heads * (d_state * (T + 6) + 4 * T + 3) + 8 * T",
         cache="E * B * d_model * (d_state - 1 + head_dim * d_state)",
         note=FFT,
     ),
@@ -141,6 +150,8 @@ ENTRIES = {
         parameters="(order + 2) * d_model ** 2 + 6 * order * d_model + 5 * d_model "
                    "+ network + (filter_depth + 2) * filter_width",
         flops="2 * B * T * d_model * ((order + 2) * d_model + 3 * (order + 1)) + 2 * T * network",
+        activations="2 * E * B * d_model * ((order + 1) * (T + 1) + (order - 1) * (3 * T + 1) + T) "
+                    "+ E * d_model * (order - 1) * (5 * T + 2) + 3 * E * T * (filter_depth + 1) * filter_width",
         cache="E * B * d_model * (2 * (order + 1) + (order - 1) * T)",
         note=f"the cache grows with the text; {FFT}",
     ),
@@ -152,10 +163,14 @@ ENTRIES = {
         cache="E * B * d_model",
     ),
     "rwkv": Entry(
-        over_text(RWKV), _sized({"d_ff": 20}, {"d_ff": 30}),
+        over_text(RWKV), _sized({"d_ff": 20, "chunk_size": 4}, {"d_ff": 30, "chunk_size": 6}),
+        where={"chunks": "T // chunk_size", "steps": "chunk_size + 1"},
         parameters="5 * d_model ** 2 + 2 * d_model * d_ff + 11 * d_model",
         flops="2 * B * T * d_model * (5 * d_model + 2 * d_ff)",
+        activations="E * B * d_model * (17 * T + chunks * (2 * steps ** 2 + steps + 1)) + E * B * T * (2 * d_ff + 4) "
+                    "+ E * d_model + chunks * (steps * (9 * chunk_size + 8) + chunk_size ** 2)",
         cache="4 * E * B * d_model",
+        note=f"every token weighs its chunk channel by channel, and backward needs the weights; {CHUNKS}",
     ),
     "ret_net": Entry(
         over_text(RetNet), _sized({"n_heads": 4, "value_dim": 20, "chunk_size": 4},
@@ -178,6 +193,9 @@ ENTRIES = {
         },
         parameters="mlstm + slstm + 6 * d_model * d_ff + 10 * d_model + 2 * n_heads",
         flops="2 * B * T * (mlstm + slstm + 6 * d_model * d_ff + chunks)",
+        activations="E * B * T * (73 * d_model // 2 + 8 * d_ff + n_heads * (16 + 4 * chunk_size) + 4) + T * chunk_size "
+                    "+ E * B * (T // chunk_size * (d_model ** 2 // (2 * n_heads) + d_model // 2 + n_heads) "
+                    "- chunk_size * d_model - d_model // 2)",
         cache="E * B * (d_model ** 2 // (2 * n_heads) + d_model // 2 + n_heads + 4 * d_model)",
         note=f"one mLSTM and one sLSTM block; {CHUNKS}",
     ),
@@ -186,7 +204,8 @@ ENTRIES = {
         _sized({"n_heads": 4, "n_kv_heads": 2, "key_dim": 3, "value_dim": 5, "d_conv": 4, "chunk_size": 4},
                {"n_heads": 6, "n_kv_heads": 3, "key_dim": 4, "value_dim": 2, "d_conv": 3, "chunk_size": 6}),
         where={"keys": "n_kv_heads * key_dim", "values": "n_heads * value_dim"},
-        parameters=DELTA.parameters, flops=DELTA.flops, cache=DELTA.cache, note=f"gated; {CHUNKS}; {FFT}",
+        parameters=DELTA.parameters, flops=DELTA.flops, activations=DELTA.activations, cache=DELTA.cache,
+        note=f"gated; {CHUNKS}; {FFT}",
     ),
     "min_gru": Entry(
         over_text(MinGRU), _sized({"d_hidden": 20}, {"d_hidden": 30}),
@@ -202,6 +221,8 @@ ENTRIES = {
         parameters="4 * d_model ** 2 + 4 * d_model * n_heads + 3 * n_heads + 2 * d_model * hidden",
         flops="8 * B * T * d_model * (d_model + n_heads) + B * T * n_heads * (22 * head_dim * hidden "
               "+ 4 * chunk_size * (head_dim + hidden) + 2 * chunk_size ** 2 + 2 * chunk_size)",
+        activations="E * B * d_model * (20 * T - chunk_size + (4 * T // chunk_size + 3) * hidden) "
+                    "+ E * B * T * n_heads * (15 * hidden + 7 * chunk_size + 15) + 2 * T * chunk_size",
         cache="6 * E * B * d_model * hidden",
         note=f"a memory of two layers; the state is its weights, their momentum and their anchor; {CHUNKS}",
     ),

@@ -16,7 +16,7 @@ ORACLE = ("torch_geometric", "torch")
 TOLERANCE = 1e-10
 KERNELS = "nexus/models/gnn/_kernels.py"
 MUTATIONS = (
-    Mutation("self left out", "self._mapped(x, graph) + self.self_proj(own)", "self._mapped(x, graph)"),
+    Mutation("self left out", "self.self_proj(own).add_(self._mapped(x, graph))", "self._mapped(x, graph)"),
     Mutation(
         "gcn: self left out of the mean",
         "(neighbour_sum(x, graph) + own) / (graph.degree + 1)",
@@ -26,14 +26,20 @@ MUTATIONS = (
     Mutation("not normalised", "F.normalize(y, dim=-1) if self.normalize else y", "y"),
     Mutation(
         "mean divides by one more",
-        "graph.inverse_degree.to(x.dtype)",
-        "(1 / (graph.degree + 1))[:, None].to(x.dtype)",
+        "graph.shares(x.dtype)",
+        "1 / (1 / graph.shares(x.dtype) + 1)",
         KERNELS,
     ),
     Mutation(
         "gradient along the edges, not against them",
         "back = graph.transposed\n            dx",
         "back = graph\n            dx",
+        KERNELS,
+    ),
+    Mutation(
+        "gradient of the mean divided by what leaves a node",
+        "graph.shares(grad.dtype, back=True)",
+        "graph.transposed.shares(grad.dtype)",
         KERNELS,
     ),
     Mutation(

@@ -13,13 +13,14 @@ from nexus.zoo.proofs._shared import compare, drawn, noise, parameters, run
 ORACLE = ("transformers", "torch")
 TOLERANCE = 1e-6  # the oracle's router works in float32
 MUTATIONS = (
-    Mutation("one place too many", "(dispatch.place < places)", "(dispatch.place <= places)"),
+    Mutation("one place too many", "over = dispatch.place >= self", "over = dispatch.place > self"),
     Mutation("capacity over the batch", "in_order.cumsum(1)", "in_order.cumsum(1) + in_order.sum(1, keepdim=True).cumsum(0) - in_order.sum(1, keepdim=True)"),
-    Mutation("answers not weighted", "* dispatch.weights[row, token, choice].unsqueeze(-1)", ""),
+    Mutation("answers not weighted", "dispatch.weights.flatten(0, 1)", "dispatch.weights.flatten(0, 1) * 0 + 1"),
+    Mutation("who is dropped goes to the last expert", "(over, self.n_experts)", "(over, self.n_experts - 1)"),
     Mutation("second choices seated with the first", "seat.transpose(1, 2).flatten(1, 2)", "seat.flatten(1, 2)"),
     Mutation("balance over probabilities only", "picked * dispatch.logits", "dispatch.logits.softmax(-1).mean(1) * dispatch.logits"),
-    Mutation("no activation", " @ self.up.mT).relu()", " @ self.up.mT)"),
-    Mutation("second weight overwrites the first", "accumulate=True", "accumulate=False"),
+    Mutation("no activation", "F.linear(x, up).relu()", "F.linear(x, up)"),
+    Mutation("first weight for both choices", "weights.to(x.dtype)", "weights[..., :1].expand_as(weights).to(x.dtype)"),
 )  # fmt: skip
 
 

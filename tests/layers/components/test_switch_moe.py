@@ -5,6 +5,7 @@ import torch
 
 from nexus.layers.components import SwitchMoE
 from nexus.layers.components.switch_moe import switch_balance
+from nexus.zoo.cost import flops_of
 from tests.numerics import close
 from tests.proofs import proof_holds
 
@@ -26,6 +27,13 @@ def test_dropped_choices_are_counted_exactly(capacity, top_k):
     if top_k == 1:
         unseated = (dispatch.place >= capacity).squeeze(-1)
         assert not moe(x)[unseated].any()
+
+
+@pytest.mark.parametrize("capacity", [1, 3, 13])
+def test_neither_empty_places_nor_dropped_choices_are_worked_on(capacity):
+    moe, x = SwitchMoE(8, 12, 4, capacity=capacity), torch.randn(3, 13, 8)
+    kept = 3 * 13 - moe.dropped(moe.route(x))
+    assert flops_of(lambda: moe(x)) == 2 * 8 * (3 * 13 * 4 + kept * 2 * 12)
 
 
 def test_a_text_does_not_depend_on_its_batch():

@@ -52,6 +52,21 @@ def test_the_dot_product_along_edges(nodes, edges, heads, channels):
         close(one, other)
 
 
+@pytest.mark.parametrize(("nodes", "edges", "heads", "channels"), SIZES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_mean(nodes, edges, heads, channels, dtype):
+    graph, x = graph_of(nodes, edges), torch.randn(nodes, heads * channels, dtype=dtype)
+
+    def loop(x):
+        near = [x[graph.src[graph.dst == node]] for node in range(nodes)]
+        return [torch.stack([rows.mean(0) if len(rows) else 0 * x[0] for rows in near])]
+
+    ours, gradients = with_gradients(lambda x: [kernels.neighbour_mean(x, graph)], [x])
+    truth, expected = with_gradients(loop, [x])
+    close(ours[0], truth[0])
+    close(gradients[0], expected[0])
+
+
 @given(st.integers(1, 6), st.integers(0, 25), st.integers(0, 1000))
 def test_the_softmax_adds_up_to_one_and_has_torchs_gradient(nodes, edges, seed):
     graph = graph_of(nodes, edges, seed)

@@ -30,7 +30,9 @@ def test_the_balance_moves_tokens_but_not_their_shares():
     experts.balance += torch.tensor([9.0, 9.0, 0.0, 0.0])  # everyone to the first two
     scores = torch.sigmoid(experts.router(x))[..., :2]
     shares = 1.5 * scores / scores.sum(-1, keepdim=True)
-    by_hand = sum(shares[..., i : i + 1] * experts._expert(i, x) for i in range(2)) + experts.shared(x)
+    first_two = zip(experts.experts_up[:2], experts.experts_down[:2], strict=True)
+    answers = torch.stack([(x @ up.mT).relu().square() @ down.mT for up, down in first_two], dim=-2)
+    by_hand = (shares.unsqueeze(-1) * answers).sum(-2) + experts.shared(x)
     assert torch.allclose(experts(x), by_hand, atol=1e-6)
     assert not torch.allclose(first, by_hand, atol=1e-3)
 
