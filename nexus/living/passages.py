@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nexus.living.facts import Fact
 from nexus.living.reading import Statement, read
-from nexus.living.words import sentences
+from nexus.living.words import MINE, sentences
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,3 +41,17 @@ def cut(fact: Fact) -> Iterator[Passage]:
         stated = read(fact.text, start, end, before)
         before = stated[0] if stated else before
         yield Passage(fact, start, end, tuple(stated), len(places) == 1)
+
+
+def masked(passage: Passage, statement: Statement, bare: bool = False) -> str:
+    """What is stated, with "someone" for the subject; `bare` leaves out what is said of it."""
+    text, places = passage.fact.text, [(statement.subject_at, "someone")]
+    if text[slice(*statement.subject_at)].casefold() in MINE:
+        places[0] = (statement.subject_at, "someone's")
+    if bare:
+        places.append((statement.value_at, ""))
+    made, at = "", max(statement.start, passage.start)
+    for (first, last), instead in sorted(places):
+        if first >= at:  # a subject in an earlier sentence has nothing to be left out here
+            made, at = f"{made}{text[at:first]}{instead}", last
+    return " ".join(f"{made}{text[at : passage.end]}".split()).strip(" .!")

@@ -1,0 +1,65 @@
+"""What speaks for a statement as the answer to a question, in numbers: of its own, and against all rivals.
+
+The one idea: a question goes with the statement that it is nearest to only if nothing else is nearer: none of the
+other statements about the same subject, and none of the everyday relations that were not taught. So every nearness
+comes with its lead. Wordings that are known for the statement's own relation speak for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from nexus.living.bank import Bank, Bools, Floats, unit
+from nexus.living.closeness import Closeness
+from nexus.living.relations import WEAK, akin
+
+SAME = 0.85  # the cosine from which two statements state the same relation and are no rivals
+
+
+@dataclass(frozen=True)
+class Told:
+    """Statements of one subject, without it: vectors (n, d) and the names of their relations (n)."""
+
+    vectors: Floats
+    names: tuple[frozenset[str], ...]
+
+
+def evidence(closeness: Closeness, asked: Floats, told: Told, bank: Bank) -> Floats:
+    """One row (8) a statement for the vector (d,) of a question: how near it is or its relation's wordings are, the
+    lead over rivals and over the other statements, and how near it is by itself; by cosine, then by closeness."""
+    same = _same(told, bank.anchors, bank.names)
+    speaks = np.where(bank.of >= 0, same[:, bank.of], False)  # (n, m)
+    others = ~_same(told, unit(told.vectors), told.names)
+    one = closeness.project(asked[None])[0]
+    columns: list[Floats] = []
+    for ours, theirs in (
+        (told.vectors @ asked, bank.vectors @ asked),
+        (closeness.ratio(one, closeness.project(told.vectors)), closeness.ratio(one, bank.projected)),
+    ):
+        near = np.maximum(ours, _best(theirs, speaks))
+        rival = near - _best(theirs, ~speaks)
+        columns += [near, rival, np.where(others.any(1), near - _best(near, others), rival), ours]
+    return np.column_stack(columns)
+
+
+def _best(scores: Floats, among: Bools) -> Floats:
+    """The largest of scores (m,) in each row of among (n, m); the least of all where there is none."""
+    made: Floats = np.where(among, scores, scores.min()).max(1)
+    return made
+
+
+def _same(told: Told, anchors: Floats, names: tuple[frozenset[str], ...]) -> Bools:
+    """Which relations (c) are those of the statements (n): by vector or by name."""
+    made: Bools = unit(told.vectors) @ anchors.T >= SAME
+    for row, own in enumerate(told.names):
+        if own - WEAK:
+            made[row] |= _akin(own - WEAK, names)
+    return made
+
+
+@lru_cache(maxsize=1024)
+def _akin(own: frozenset[str], others: tuple[frozenset[str], ...]) -> Bools:
+    return np.array([any(akin(a, b) for a in own for b in other - WEAK) for other in others], dtype=np.bool_)
