@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nexus.living.asking import Query, queries
 from nexus.living.facts import Fact
-from nexus.living.matching import fits
+from nexus.living.matching import SURE, admits, by_name
 from nexus.living.passages import Entry, cut
 from nexus.living.reading import Statement
 from nexus.living.words import key, words
@@ -49,15 +49,17 @@ def examples() -> Examples:
 
 
 def subjects(question: int, rng: random.Random) -> Iterator[list[int]]:
-    """The relations of some made-up subjects of the kind that is asked about, those that fit the question."""
+    """The relations of some made-up subjects of the kind that is asked about, where names leave it to meaning."""
     known, every = wordings(), examples()
     asked = int(every.of[question])
     pool = [n for n, one in enumerate(known) if one.kind == known[asked].kind and n != asked]
     for _ in range(DRAWS):
         chosen = rng.sample(pool, rng.randint(1, MOST))
         chosen = chosen if rng.random() < MISSING else [asked, *chosen[1:]]
-        chosen = [n for n in chosen if fits(every.queries[question], *every.entries[n])]
-        if chosen:
+        query = every.queries[question]
+        chosen = [n for n in chosen if admits(query, query.whole, *every.entries[n])]
+        named = (by_name(query, query.whole, every.entries[n][1]) for n in chosen)
+        if max(named, default=SURE) < SURE:
             yield chosen
 
 

@@ -37,16 +37,20 @@ class Judge:
     def __init__(self, embedder: Embedder, folder: Path | None = None) -> None:
         self._embedder, self._folder = embedder, folder
         self._meaning: Meaning | None = None
-        self._kept: dict[str, np.ndarray] = {}
+        self._kept: dict[str, Floats] = {}
+
+    def prepare(self) -> Meaning:
+        """What was learnt; some seconds where it has to be learnt now."""
+        if self._meaning is None:
+            self._meaning = _meaning(self._embedder, self._folder)
+        return self._meaning
 
     def probabilities(self, query: Query, step: Step, entries: Sequence[Entry]) -> list[float]:
         """For each statement of one subject, that it is what the step asks for."""
         if not entries:
             return []
-        if self._meaning is None:
-            self._meaning = _meaning(self._embedder, self._folder)
         asked, *told = self._vectors([step.masked, *texts(entries)])
-        made: list[float] = self._meaning.probability(asked, means(np.stack(told)), query, step, entries).tolist()
+        made: list[float] = self.prepare().probability(asked, means(np.stack(told)), query, step, entries).tolist()
         return made
 
     def cosine(self, text: str, entry: Entry) -> float:

@@ -7,6 +7,7 @@ for nexus/living/meaning.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nexus.living.asking import Query, Step
 from nexus.living.passages import Entry, Passage
@@ -41,12 +42,35 @@ def _asked(wanted: frozenset[str], told: frozenset[str]) -> frozenset[str]:
     return frozenset(tell for tell in told if any(covers(want, tell) for want in wanted))
 
 
+def admits(query: Query, step: Step, passage: Passage, statement: Statement) -> bool:
+    """Whether meaning may decide: the kind of answer fits, no name is strange, and names have not settled it."""
+    return (
+        fits(replace(query, turned=False), passage, statement)
+        and not strangers(step, statement, passage)
+        and not _otherwise(step, statement)
+        and not _turned_about(query, passage, statement)
+    )
+
+
+def _otherwise(step: Step, statement: Statement) -> bool:
+    """Whether all that is asked and what is told are relations of the table, and other ones."""
+    asked, told = step.relation - KINDS, statement.relation & KNOWN
+    return bool(asked and told) and asked <= KNOWN and not any(akin(one, other) for one in asked for other in told)
+
+
 def contradicts(step: Step, statement: Statement) -> bool:
     """Whether both name relations of the table, and none that may stand for the other: a mother is no father."""
     asked, told = step.nouns & KNOWN, statement.relation & KNOWN
     return bool(asked and told) and not any(akin(one, other) for one in asked for other in told)
 
 
+
+
+def _turned_about(query: Query, passage: Passage, statement: Statement) -> bool:
+    """Whether the question has the statement's verb the other way round: "Whom does Ada treat?" and "Tom treats Ada"."""
+    if query.turned or not statement.mentioned or statement.value_at > statement.subject_at:
+        return False
+    return bool(query.whole.relation & passage.statements[0].relation)
 
 
 def holding(entries: Sequence[Entry]) -> list[Entry]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nexus.inference.release import Release
 from nexus.living.answers import Channel
+from nexus.data.packages import cache_root
 from nexus.living.channels import Proofs, Retriever
 from nexus.living.embedder import Embedder, embedder_of
 from nexus.living.journal import Journal
@@ -53,7 +54,9 @@ def _checked(journal: Journal | None, embedder: str | None) -> Mapping[Channel, 
     except ImportError as error:
         LOG.warning("no question is answered by proof: %s", error)
     if journal is not None:
-        channels["memory"] = Reader(journal, _embedder(embedder))
+        reader = Reader(journal, _embedder(embedder), folder=cache_root() / "meaning")
+        reader.prepare()
+        channels["memory"] = reader
     return channels
 
 

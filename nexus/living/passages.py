@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nexus.living.facts import Fact
+from nexus.living.mentions import mentioned
 from nexus.living.reading import Statement, read
 from nexus.living.words import MINE, sentences
 
@@ -29,6 +30,11 @@ class Passage:
         """The passage itself."""
         return self.fact.text[self.start : self.end]
 
+    @property
+    def read(self) -> bool:
+        """Whether it is about something, and does not only mention names."""
+        return any(not one.mentioned for one in self.statements)
+
 
 Entry = tuple[Passage, Statement]
 
@@ -40,6 +46,7 @@ def cut(fact: Fact) -> Iterator[Passage]:
     for start, end in places:
         stated = read(fact.text, start, end, before)
         before = stated[0] if stated else before
+        stated = [*stated, *mentioned(fact.text, start, end, stated)]
         yield Passage(fact, start, end, tuple(stated), len(places) == 1)
 
 

@@ -82,6 +82,11 @@ class Retriever:
         """What a certificate of this channel is bound to: how it reads and what made its vectors."""
         return f"reader-{READER}, {self.embedder.name if self.embedder is not None else 'words only'}"
 
+    def prepare(self) -> None:
+        """Learn what the embedder means, or read it from the folder, before the first question."""
+        if self._judge is not None:
+            self._judge.prepare()
+
     def ask(self, owner: str, question: str) -> Answer | None:
         """Answer from what the owner taught; None if that does not answer it."""
         with self._turn:
@@ -122,7 +127,7 @@ class Retriever:
             best = _best([kept, *(way for query in asked for way in self._by_meaning(index, query, self._judge))])
         found = _found(*best) if best is not None else None
         if found is None or found.score < matching.SURE:
-            text = self._search(index, question, {id(e[0]) for q in asked for e in index.about(q.mention)})
+            text = self._search(index, question, {id(e[0]) for q in asked for e in index.about(q.mention) if e[0].read})
             found = max((one for one in (found, text) if one is not None), key=lambda one: one.score, default=None)
         return found
 
@@ -138,8 +143,8 @@ class Retriever:
         if query.polar:
             return []
         whole = replace(query, turned=False)
-        entries = [entry for entry in self._current(index, query.mention, False) if matching.fits(whole, *entry)]
-        entries = [entry for entry in entries if not matching.strangers(query.whole, entry[1], entry[0])]
+        entries = self._current(index, query.mention, False)
+        entries = [entry for entry in entries if matching.admits(query, query.whole, *entry)]
         if len(query.steps) > 1:
             entries = [entry for entry in entries if _at_once(query, entry, judge)]
         scores = judge.probabilities(whole, query.whole, entries)
@@ -172,8 +177,8 @@ class Retriever:
         scores = [score / 2 if odd else score for score, odd in zip(scores, strange, strict=True)]
         if judge is not None and max(scores, default=0.0) < matching.SURE:
             asked = query if last else replace(query, wanted="")
-            near = judge.probabilities(asked, step, entries)
-            scores = [0.0 if odd else score for score, odd in zip(near, strange, strict=True)]
+            entries = [entry for entry in entries if matching.admits(asked, step, *entry)]
+            scores = judge.probabilities(asked, step, entries)
         return [_towards(way, entries[n], score) for n, score in _newest(entries, scores)]
 
     def _current(self, index: PassageIndex, name: Key, turned: bool) -> list[Entry]:
