@@ -168,7 +168,9 @@ def _whole(question: str, found: list[Word], name: tuple[int, int], wanted: Want
     mention = key(found[slice(*name)])
     left = [word for n, word in enumerate(found) if not name[0] <= n < name[1] and word.norm not in mention]
     relation = _relation(left, senses(left, "verb"), wanted, _passive(found))
-    first = name[0] - (name[0] > 0 and found[name[0] - 1].norm in ARTICLES)  # "The Hobbit" is "someone" with its article
+    first = name[0]
+    if first and found[first - 1].norm in ARTICLES:  # "The Hobbit" is "someone" with its article
+        first -= 1
     start, end = found[first].start, found[name[1] - 1].end
     text = _masked(f"{question[:start]}someone{question[end:]}", question[found[name[0]].start : end])
     return Step(relation - KINDS, _names(left), _LEAD.sub("", text).strip(), (), _nouns(left))

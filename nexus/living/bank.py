@@ -44,10 +44,6 @@ class Bank:
     anchors: Floats
     names: tuple[frozenset[str], ...]
 
-    def only(self, kept: Bools) -> Bank:
-        """Without some wordings."""
-        return replace(self, vectors=self.vectors[kept], projected=self.projected[kept], of=self.of[kept])
-
     def measured(self, closeness: Closeness) -> Bank:
         """The same, projected for a closeness."""
         return replace(self, projected=closeness.project(self.vectors))

@@ -27,11 +27,17 @@ class Told:
     names: tuple[frozenset[str], ...]
 
 
-def evidence(closeness: Closeness, asked: Floats, told: Told, bank: Bank) -> Floats:
+def evidence(closeness: Closeness, asked: Floats, told: Told, bank: Bank, without: Bools | None = None) -> Floats:
     """One row (8) a statement for the vector (d,) of a question: how near it is or its relation's wordings are, the
-    lead over rivals and over the other statements, and how near it is by itself; by cosine, then by closeness."""
+    lead over rivals and over the other statements, and how near it is by itself; by cosine, then by closeness.
+
+    ``without``: wordings (m,) that are not looked at.
+    """
     same = _same(told, bank.anchors, bank.names)
     speaks = np.where(bank.of >= 0, same[:, bank.of], False)  # (n, m)
+    rivals = ~speaks
+    if without is not None:
+        speaks, rivals = speaks & ~without, rivals & ~without
     others = ~_same(told, unit(told.vectors), told.names)
     one = closeness.project(asked[None])[0]
     columns: list[Floats] = []
@@ -40,7 +46,7 @@ def evidence(closeness: Closeness, asked: Floats, told: Told, bank: Bank) -> Flo
         (closeness.ratio(one, closeness.project(told.vectors)), closeness.ratio(one, bank.projected)),
     ):
         near = np.maximum(ours, _best(theirs, speaks))
-        rival = near - _best(theirs, ~speaks)
+        rival = near - _best(theirs, rivals)
         columns += [near, rival, np.where(others.any(1), near - _best(near, others), rival), ours]
     return np.column_stack(columns)
 

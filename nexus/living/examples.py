@@ -18,8 +18,8 @@ from nexus.living.facts import Fact
 from nexus.living.matching import SURE, admits, by_name
 from nexus.living.passages import Entry, cut
 from nexus.living.reading import Statement
-from nexus.living.words import key, words
 from nexus.living.wordings import Wording, wordings
+from nexus.living.words import key, words
 
 DRAWS = 3  # subjects a question
 MOST = 6  # relations of a subject

@@ -64,10 +64,8 @@ def contradicts(step: Step, statement: Statement) -> bool:
     return bool(asked and told) and not any(akin(one, other) for one in asked for other in told)
 
 
-
-
 def _turned_about(query: Query, passage: Passage, statement: Statement) -> bool:
-    """Whether the question has the statement's verb the other way round: "Whom does Ada treat?" and "Tom treats Ada"."""
+    """Whether the question has the statement's verb the other way round: "Whom does Ada treat?", "Tom treats Ada."."""
     if query.turned or not statement.mentioned or statement.value_at > statement.subject_at:
         return False
     return bool(query.whole.relation & passage.statements[0].relation)

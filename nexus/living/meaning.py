@@ -58,10 +58,10 @@ def learn(embed: Embed) -> Meaning:
         for question in np.flatnonzero(held[known.of]):
             asked = wordings.vectors[len(known.entries) + question]
             query = known.queries[question]
-            for chosen, kept in _draws(int(question), wordings, rng):
+            for chosen, without in _draws(int(question), wordings, rng):
                 entries = [known.entries[n] for n in chosen]
                 told = wordings.vectors[chosen]
-                rows.append(_rows(closeness, asked, told, query, query.whole, entries, measured.only(kept)))
+                rows.append(_rows(closeness, asked, told, query, query.whole, entries, measured, without))
                 right += [n == known.of[question] for n in chosen]
     closeness = _closeness(wordings, np.ones(len(known.entries), dtype=bool))
     weights = _regress(np.concatenate(rows), np.array(right, dtype=np.float64))
@@ -76,23 +76,23 @@ def _closeness(wordings: Bank, kept: Bools) -> Closeness:
 
 
 def _draws(question: int, wordings: Bank, rng: random.Random) -> Iterator[tuple[list[int], Bools]]:
-    """Made-up subjects for a question, and what wordings are known then: not this one, and often none like it."""
+    """Made-up subjects for a question, and what wordings are not known then: this one, and often all like it."""
     known = examples()
     row, relation = len(known.entries) + question, known.of[question]
     for chosen in subjects(question, rng):
-        kept = wordings.of != relation if rng.random() < 0.5 else np.ones(len(wordings.of), dtype=bool)
-        kept[row] = False
-        yield chosen, kept
+        without = wordings.of == relation if rng.random() < 0.5 else np.zeros(len(wordings.of), dtype=bool)
+        without[row] = True
+        yield chosen, without
 
 
 def _rows(closeness: Closeness, asked: Floats, told: Floats, query: Query, step: Step, entries: Sequence[Entry],
-          wordings: Bank) -> Floats:  # fmt: skip
+          wordings: Bank, without: Bools | None = None) -> Floats:  # fmt: skip
     names = tuple(statement.relation for _, statement in entries)
     signs = [
         (by_name(query, step, statement), contradicts(step, statement), likely(query, passage, statement), 1.0)
         for passage, statement in entries
     ]
-    return np.column_stack([evidence(closeness, asked, Told(told, names), wordings), np.array(signs, dtype=float)])
+    return np.column_stack([evidence(closeness, asked, Told(told, names), wordings, without), np.array(signs)])
 
 
 def _regress(rows: Floats, right: Floats) -> Floats:

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from nexus.data.packages import cache_root
 from nexus.inference.release import Release
 from nexus.living.answers import Channel
-from nexus.data.packages import cache_root
 from nexus.living.channels import Proofs, Retriever
 from nexus.living.embedder import Embedder, embedder_of
 from nexus.living.journal import Journal

@@ -2,8 +2,8 @@
 
 The one idea: an answer is made of spans of taught texts and nothing else, so none can be unsupported. It follows the
 question's path through what was taught (nexus/living/asking.py), the newest statement first where several say the
-same; what is not read as a statement is searched by words and by meaning. Where names do not settle what is asked, the score
-is the probability that meaning, names and kinds give (nexus/living/meaning.py), for a gate to decide on.
+same; what is not read as a statement is searched by words and by meaning. Where names do not settle what is asked, the
+score is the probability that meaning, names and kinds give (nexus/living/meaning.py), for a gate to decide on.
 """
 
 from __future__ import annotations
@@ -142,15 +142,16 @@ class Retriever:
         """Step by step, and as one step that names need not reach."""
         if query.polar:
             return []
-        whole = replace(query, turned=False)
-        entries = self._current(index, query.mention, False)
-        entries = [entry for entry in entries if matching.admits(query, query.whole, *entry)]
+        whole, start = replace(query, turned=False), _Way(query.weight, (), query.mention)
+        ways = []
+        if query.weight == 1.0:  # the less usual way to understand a question differs in its steps alone
+            entries = self._current(index, query.mention, False)
+            entries = [entry for entry in entries if matching.admits(query, query.whole, *entry)]
+            if len(query.steps) > 1:
+                entries = [entry for entry in entries if _at_once(query, entry, judge)]
+            scores = judge.probabilities(whole, query.whole, entries)
+            ways = [_towards(start, entries[n], score) for n, score in _newest(entries, scores)]
         if len(query.steps) > 1:
-            entries = [entry for entry in entries if _at_once(query, entry, judge)]
-        scores = judge.probabilities(whole, query.whole, entries)
-        start = _Way(query.weight, (), query.mention)
-        ways = [_towards(start, entries[n], score) for n, score in _newest(entries, scores)]
-        if len(query.steps) > 1 and not query.turned:
             along = [start]
             for place, step in enumerate(query.steps):
                 last = place == len(query.steps) - 1

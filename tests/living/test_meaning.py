@@ -86,7 +86,7 @@ def test_what_was_learnt_is_kept_and_read_again(embedder, meaning, tmp_path, mon
     monkeypatch.setitem(judges._learnt, embedder.name, meaning)
     entries, query = _entries("Ada's bicycle stands in the cellar."), _query("Where is Ada's bike?")
     first = Judge(embedder).probabilities(query, query.whole, entries)
-    judges._write(meaning, next(iter([tmp_path / f"{embedder.name}-{judges._digest()}.safetensors"])))
+    judges._write(meaning, tmp_path / f"{embedder.name}-{judges._digest()}.safetensors")
     monkeypatch.delitem(judges._learnt, embedder.name)
     before = embedder.calls
     assert Judge(embedder, tmp_path).probabilities(query, query.whole, entries) == first
