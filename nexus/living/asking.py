@@ -46,6 +46,7 @@ _LEAD = re.compile(
     r"(?:tell|remind|know|remember|say|name)(?: me)?(?: please)?,? (?=\w)",
     re.IGNORECASE,
 )
+_PEOPLE = frozenset(["person", "man", "woman", "boy", "girl"])
 _BREAKS = BE | DO | HAVE | MODAL | PREPOSITIONS | ASKING | {"and", "or", "that"}
 
 
@@ -116,13 +117,20 @@ def _wanted(found: Sequence[Word]) -> Wanted:
     at = next((n for n, norm in enumerate(norms) if norm in ASKING), None)
     if at is None:
         return ""
-    which = norms[at] in ("what", "which")
-    after = next((norm for norm in norms[at + 1 :] if which and norm not in ARTICLES), "")
-    if norms[at] == "where" or after in _PLACES:
+    kind = _kind(found[at + 1 :]) if norms[at] in ("what", "which") else ""
+    if norms[at] == "where" or kind in _PLACES:
         return "place"
-    if norms[at] == "when" or after in _TIMES:
+    if norms[at] == "when" or kind in _TIMES:
         return "time"
-    return "person" if norms[at] in ("who", "whom", "whose") else ""
+    return "person" if norms[at] in ("who", "whom", "whose") or kind in _PEOPLE else ""
+
+
+def _kind(found: Sequence[Word]) -> str:
+    """The noun after "what", "which" and "what is the"; a compound is of another kind: a time zone is no time."""
+    at = next((n for n, word in enumerate(found) if word.norm not in ARTICLES | BE), len(found))
+    follows = found[at + 1 : at + 2]
+    compound = bool(follows) and follows[0].norm not in SMALL and not follows[0].named
+    return "" if at == len(found) or (compound and found[at].norm in _TIMES) else found[at].norm
 
 
 def _orders(found: Sequence[Word], first: int, last: int) -> Iterator[tuple[list[list[int]], set[int], float]]:
@@ -172,7 +180,8 @@ def _whole(question: str, found: list[Word], name: tuple[int, int], wanted: Want
     if first and found[first - 1].norm in ARTICLES:  # "The Hobbit" is "someone" with its article
         first -= 1
     start, end = found[first].start, found[name[1] - 1].end
-    text = _masked(f"{question[:start]}someone{question[end:]}", question[found[name[0]].start : end])
+    someone = "someone's" if found[first].norm in MINE and name[1] - first == 1 else "someone"
+    text = _masked(f"{question[:start]}{someone}{question[end:]}", question[found[name[0]].start : end])
     return Step(relation - KINDS, _names(left), _LEAD.sub("", text).strip(), (), _nouns(left))
 
 

@@ -18,8 +18,9 @@ from nexus.living.asking import Query, Step
 from nexus.living.bank import Floats, arranged, means, texts
 from nexus.living.closeness import Closeness
 from nexus.living.embedder import Embedder
+from nexus.living.evidence import SAME
 from nexus.living.meaning import Meaning, learn
-from nexus.living.passages import Entry
+from nexus.living.passages import Entry, masked
 
 KEPT = 4096  # texts whose vectors are kept
 FILES = ("wordings.txt", "relations.txt")
@@ -57,6 +58,11 @@ class Judge:
         """Of a text and a statement."""
         asked, *told = self._vectors([text, *texts([entry])])
         return float(means(np.stack(told))[0] @ asked)
+
+    def restated(self, entry: Entry, others: Sequence[Entry]) -> list[Entry]:
+        """Those of the others that state the same relation of the same subject, by what they say without the value."""
+        first, *rest = self._vectors([masked(*one, bare=True) for one in (entry, *others)])
+        return [one for one, vector in zip(others, rest, strict=True) if float(first @ vector) >= SAME]
 
     def forget(self) -> None:
         """Drop all that was kept of taught texts."""

@@ -85,6 +85,18 @@ def holding(entries: Sequence[Entry]) -> list[Entry]:
     return list(newest.values())
 
 
+def may_restate(one: Entry, other: Entry) -> bool:
+    """Whether two statements of a subject may say the same: alike in being a time or not, and not both by relations of
+    the table, which :func:`holding` has compared."""
+    timed_alike = only_timed(_value(*one)) == only_timed(_value(*other))
+    named = all(statement.relation and statement.relation <= frozenset(NAMES) for _, statement in (one, other))
+    return timed_alike and not named
+
+
+def _value(passage: Passage, statement: Statement) -> str:
+    return passage.fact.text[slice(*statement.value_at)]
+
+
 def _age(entry: Entry) -> tuple[int, int]:
     return entry[0].fact.seq, entry[0].start
 

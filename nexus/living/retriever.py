@@ -125,6 +125,8 @@ class Retriever:
         if self._judge is not None and (best is None or best[0].score < matching.SURE):
             kept = best if best is not None and (best[1].turned or best[1].polar) else None
             best = _best([kept, *(way for query in asked for way in self._by_meaning(index, query, self._judge))])
+        if best is not None and self._judge is not None and not best[1].turned:
+            best = self._renewed(index, best[0], self._judge), best[1]
         found = _found(*best) if best is not None else None
         if found is None or found.score < matching.SURE:
             text = self._search(index, question, {id(e[0]) for q in asked for e in index.about(q.mention) if e[0].read})
@@ -181,6 +183,19 @@ class Retriever:
             entries = [entry for entry in entries if matching.admits(asked, step, *entry)]
             scores = judge.probabilities(asked, step, entries)
         return [_towards(way, entries[n], score) for n, score in _newest(entries, scores)]
+
+    def _renewed(self, index: PassageIndex, way: _Way, judge: Judge) -> _Way:
+        """The way to the newest statement that says the same in other words; where names say so they were compared."""
+        passage, statement = way.entries[-1]
+        newer = [
+            entry
+            for entry in self._current(index, statement.subject, False)
+            if entry[0].fact.seq > passage.fact.seq and matching.may_restate(way.entries[-1], entry)
+        ]
+        same = judge.restated(way.entries[-1], newer) if newer else []
+        if not same:
+            return way
+        return replace(way, entries=(*way.entries[:-1], max(same, key=lambda entry: entry[0].fact.seq)))
 
     def _current(self, index: PassageIndex, name: Key, turned: bool) -> list[Entry]:
         """What holds of a name: as the one who is spoken of, or as what is said of others."""
