@@ -89,14 +89,27 @@ def _rows(closeness: Closeness, asked: Floats, told: Floats, query: Query, step:
           wordings: Bank, without: Bools | None = None) -> Floats:  # fmt: skip
     names = tuple(statement.relation for _, statement in entries)
     signs = [
-        (by_name(query, step, statement), contradicts(step, statement), likely(query, passage, statement), 1.0)
+        (by_name(query, step, statement), -contradicts(step, statement), likely(query, passage, statement), 1.0)
         for passage, statement in entries
     ]
     return np.column_stack([evidence(closeness, asked, Told(told, names), wordings, without), np.array(signs)])
 
 
 def _regress(rows: Floats, right: Floats) -> Floats:
-    """Weights of a logistic regression by Newton's method; the last column is the constant and goes unpunished."""
+    """Weights of a logistic regression, none below 0: every number is evidence for, and what comes out against is
+    left out. The last column is the constant, which may be anything."""
+    used = np.ones(rows.shape[1], dtype=bool)
+    while True:
+        weights = np.zeros(len(used))
+        weights[used] = _newton(rows[:, used], right)
+        against = np.flatnonzero(weights[:-1] < 0)
+        if not len(against):
+            return weights
+        scale = rows[:, against].std(0)
+        used[against[np.argmin(weights[against] * scale)]] = False
+
+
+def _newton(rows: Floats, right: Floats) -> Floats:
     scale = np.append(np.maximum(rows[:, :-1].std(0), 1e-9), 1.0)
     data = rows / scale
     ridge = np.diag([RIDGE] * (len(scale) - 1) + [1e-6])
