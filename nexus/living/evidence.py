@@ -1,8 +1,8 @@
 """What speaks for a statement as the answer to a question, in numbers: of its own, and against all rivals.
 
-The one idea: a question goes with the statement that it is nearest to only if nothing else is nearer: none of the
-other statements about the same subject, and none of the everyday relations that were not taught. So every nearness
-comes with its lead. Wordings that are known for the statement's own relation speak for it.
+The one idea: a question goes with a statement only if it is nearer to it than to every everyday relation that was not
+taught, so every nearness comes with its lead over them. Wordings that are known for the statement's own relation speak
+for it. The subject's other statements are no evidence: what is taught later must not change an answer.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Told:
 
 
 def evidence(closeness: Closeness, asked: Floats, told: Told, bank: Bank, without: Bools | None = None) -> Floats:
-    """One row (8) a statement for the vector (d,) of a question: how near it is or its relation's wordings are, the
-    lead over rivals and over the other statements, and how near it is by itself; by cosine, then by closeness.
+    """One row (6) a statement for the vector (d,) of a question: how near it is or its relation's wordings are, the
+    lead over rivals, and how near it is by itself; by cosine, then by closeness.
 
     ``without``: wordings (m,) that are not looked at.
     """
@@ -38,7 +38,6 @@ def evidence(closeness: Closeness, asked: Floats, told: Told, bank: Bank, withou
     rivals = ~speaks
     if without is not None:
         speaks, rivals = speaks & ~without, rivals & ~without
-    others = ~_same(told, unit(told.vectors), told.names)
     one = closeness.project(asked[None])[0]
     columns: list[Floats] = []
     for ours, theirs in (
@@ -46,8 +45,7 @@ def evidence(closeness: Closeness, asked: Floats, told: Told, bank: Bank, withou
         (closeness.ratio(one, closeness.project(told.vectors)), closeness.ratio(one, bank.projected)),
     ):
         near = np.maximum(ours, _best(theirs, speaks))
-        rival = near - _best(theirs, rivals)
-        columns += [near, rival, np.where(others.any(1), near - _best(near, others), rival), ours]
+        columns += [near, near - _best(theirs, rivals), ours]
     return np.column_stack(columns)
 
 

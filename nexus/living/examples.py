@@ -23,7 +23,7 @@ from nexus.living.words import key, words
 
 DRAWS = 3  # subjects a question
 MOST = 6  # relations of a subject
-MISSING = 1 / 3  # of the questions ask for what the subject does not have
+MISSING = 2 / 3  # of the questions ask for what the subject does not have: when in doubt, nothing is said
 SUBJECTS = {
     "person": "Kora Venlis", "country": "Talor", "firm": "Bonitec", "work": "Silent Harbour", "project": "Lumora",
     "thing": "Dasker",

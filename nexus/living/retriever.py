@@ -26,7 +26,7 @@ from nexus.living.reading import Key, denies
 from nexus.living.relations import akin
 from nexus.living.words import POSSESSIVE, words
 
-MARGIN = 0.9  # the score below which nothing is said
+MARGIN = 0.7  # the score below which nothing is said
 OF_IT = 0.4  # the cosine from which a thing of someone may be what a statement about them is about
 TIE = 0.02  # scores this near are alike
 NEAR, CLOSE = 5, 20  # passages that are near in meaning; that are looked at closely
