@@ -132,10 +132,11 @@ def finite(found: Sequence[Word], at: int) -> bool:
         return False
     if word.stem not in VERBS:  # any word with a verb's ending, right after a name
         named = all(one.named for one in found[:at]) and (word.norm in DO or word.norm not in SMALL | _ADVERBS)
-        return named and inflected(word) and at + 1 < len(found) and found[at + 1].norm not in BE | HAVE | MODAL
+        follows = found[at + 1] if at + 1 < len(found) and found[at + 1].start == word.end + 1 else None
+        return named and inflected(word) and follows is not None and follows.norm not in BE | HAVE | MODAL
     plural = found[0].norm in ("i", "we", "you", "they") or (last.norm.endswith("s") and not last.norm.endswith("ss"))
-    follows = found[at + 1].norm if at + 1 < len(found) else ""
-    return inflected(word) or (plural and follows not in BE | HAVE | MODAL)
+    after = found[at + 1].norm if at + 1 < len(found) else ""
+    return inflected(word) or (plural and after not in BE | HAVE | MODAL)
 
 
 def inflected(word: Word) -> bool:
