@@ -26,7 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memory_world import Edit, Probe, World, build, near_misses, requests, similar, taught, two_hops
+from memory_world import (
+    Edit,
+    Probe,
+    World,
+    build,
+    in_blind_sentences,
+    near_misses,
+    requests,
+    similar,
+    taught,
+    two_hops,
+)
 
 from nexus.living.answers import Answer
 from nexus.living.embedder import Embedder, MiniLM
@@ -100,14 +111,19 @@ class Bench:
     def probes(self, most: int) -> dict[str, list[Probe]]:
         """Questions by kind, none of them used for development."""
         misses = near_misses(self.world, self.rng, most, "asked") + near_misses(self.world, self.rng, most, "test")
+        rng = random.Random(len(self.facts))  # of its own, so that the other kinds stay as they were
+        blind = near_misses(self.world, rng, most, "blind")
         return {
             "reliability": taught(self.world, "asked", self.rng, most),
             "generality": taught(self.world, "test", self.rng, 2 * most),
+            "generality (blind)": taught(self.world, "blind", rng, 2 * most),
             "portability": two_hops(self.world, self.rng, most, "test"),
             "other relation": [probe for probe in misses if probe.kind == "other relation"],
             "other name": [probe for probe in misses if probe.kind == "other name"],
             "other request": requests(self.world, self.rng, most // 2),
             "general": [Probe("general", question) for question in GENERAL],
+            "other relation (blind)": [probe for probe in blind if probe.kind == "other relation"],
+            "other name (blind)": [probe for probe in blind if probe.kind == "other name"],
         }
 
     def right(self, probe: Probe, value: str, fact: int) -> bool:
@@ -171,6 +187,8 @@ def _held_out(said: dict[str, list[Said]], verdict: Verdict) -> dict[str, Any]:
     given = [one for one in every if one.score >= threshold]
     known = [one for kind in ("reliability", "generality") for one in said[kind]]
     row["coverage_of_taught"] = sum(one.score >= threshold for one in known) / len(known)
+    blind = [*said["reliability"], *said["generality (blind)"]]
+    row["coverage_of_taught (blind)"] = sum(one.score >= threshold for one in blind) / len(blind)
     row["wrong_of_answered"] = sum(not one.right for one in given) / max(1, len(given))
     return row | {"questions": len(every), "answered": len(given)}
 
@@ -219,6 +237,16 @@ def locality(
     same = sum(a == b for a, b in zip(first, second, strict=True))
     row = {"questions": len(questions), "answered": sum(x is not None for x in first), "same": same}
     return row | {"asked in the next request": len(ask), "known there": known}, teach, ask
+
+
+def blind_sentences(options: argparse.Namespace, embedder: Embedder) -> dict[str, Any]:
+    """The same world, taught in sentences that were written by somebody who never saw the reader."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(options.edits, options.seed, Path(folder))
+        bench.world = in_blind_sentences(bench.world, options.seed)
+        for edit in bench.world.edits:
+            bench.teach(edit)
+        return measure("retriever, taught in blind sentences", ours(bench, embedder), bench.probes(options.most))
 
 
 def _content(answer: Answer | None) -> Any:
@@ -307,6 +335,8 @@ def run(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     if embedder is not None:
         systems = {"retriever": ours(bench, embedder), **systems, "nearest passage by MiniLM": nearest(bench, embedder)}
     result["systems"] = [measure(name, ask, probes) for name, ask in systems.items()]
+    if embedder is not None:
+        result["taught in blind sentences"] = blind_sentences(options, embedder)
     result["citations"] = unsupported(bench, retriever, probes)
     result["poisoning"] = poisoning(bench, embedder, probes)
     result["events"] = bench.journal.verify()

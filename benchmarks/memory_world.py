@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from memory_templates import RELATIONS, VALUES, Relation
+from memory_wordings import STATEMENTS, WORDINGS
 
 _SYLLABLES = "ba be di do fa ga hel ika jor ka lo mi nu or pe ri sa tu va zo"
 SYLLABLES = _SYLLABLES.split()
@@ -41,17 +42,19 @@ REQUESTS = (
 
 @dataclass(frozen=True)
 class Edit:
-    """One thing to teach: who, which relation, what value; `again` if an earlier value no longer holds."""
+    """One thing to teach: who, which relation, what value; `again` if an earlier value no longer holds; `form` is
+    another sentence than the relation's own."""
 
     subject: str
     relation: Relation
     value: str
     again: bool = False
+    form: str = ""
 
     @property
     def text(self) -> str:
         """The sentence that is taught."""
-        text = self.relation.taught.format(s=self.subject, v=self.value)
+        text = (self.form or self.relation.taught).format(s=self.subject, v=self.value)
         return text[0].upper() + text[1:]
 
 
@@ -89,7 +92,7 @@ def build(n: int, seed: int) -> World:
 
 
 def taught(world: World, which: str, rng: random.Random, most: int) -> list[Probe]:
-    """Questions about what was taught: `asked` in its words, `dev` and `test` in other words."""
+    """Questions about what was taught: `asked` in its words, `dev`, `test` and `blind` in other words."""
     found = [Probe(which, question, ((subject, relation.name),))
              for subject, relation in _holding(world) for question in _forms(relation, subject, which)]  # fmt: skip
     return rng.sample(found, min(most, len(found)))
@@ -139,8 +142,18 @@ def _holding(world: World) -> Iterator[tuple[str, Relation]]:
 
 
 def _forms(relation: Relation, subject: str, which: str) -> list[str]:
-    forms = {"asked": (relation.asked,), "dev": relation.others[:1], "test": relation.others[1:]}[which]
-    return [form.format(s=subject) for form in forms]
+    forms = {
+        "asked": (relation.asked,), "dev": relation.others[:1], "test": relation.others[1:],
+        "blind": WORDINGS[relation.name],
+    }  # fmt: skip
+    return [form.format(s=subject) for form in forms[which]]
+
+
+def in_blind_sentences(world: World, seed: int) -> World:
+    """The same world, each edit in a sentence by somebody who never saw the reader."""
+    rng = random.Random(seed)
+    edits = [replace(edit, form=rng.choice(STATEMENTS[edit.relation.name])) for edit in world.edits]
+    return World(world.names, edits, world.holds)
 
 
 def _edit(world: World, edit: Edit) -> None:

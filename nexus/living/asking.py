@@ -41,6 +41,12 @@ LESS_USUAL = 0.97
 MAX_NAME = 7  # words in a row that are looked up as a name
 _PLACES = frozenset(["where", "city", "town", "country", "place", "village"])
 _TIMES = frozenset(["when", "year", "day", "date", "time", "month", "hour"])
+_LEAD = re.compile(
+    r"^\W*(?:(?:please|hey|hi|so|and),? )*(?:(?:can|could|would|will|do) you )?(?:please )?"
+    r"(?:tell|remind|know|remember|say|name)(?: me)?(?: please)?,? (?=\w)",
+    re.IGNORECASE,
+)
+_PEOPLE = frozenset(["person", "man", "woman", "boy", "girl"])
 _BREAKS = BE | DO | HAVE | MODAL | PREPOSITIONS | ASKING | {"and", "or", "that"}
 
 
@@ -53,20 +59,22 @@ class Step:
         names: words of it that are names or numbers.
         masked: the question up to here, with "someone" for whom it is about.
         key: the thing itself, where "someone's thing" may be known by that name.
+        nouns: those of the relations that are called by a noun of the table.
     """
 
     relation: frozenset[str]
     names: frozenset[str]
     masked: str
     key: Key
+    nouns: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Query:
     """One way to understand a question.
 
-    ``turned``: what is mentioned is the value of the (one) step, and its subject is asked for. ``weight``: below 1 for
-    the less usual of two ways.
+    ``turned``: what is mentioned is the value of the (one) step, and its subject is asked for. ``whole``: the question
+    as one step, however it is built. ``weight``: below 1 for the less usual of two ways.
     """
 
     mention: Key
@@ -74,6 +82,7 @@ class Query:
     turned: bool
     wanted: Wanted
     polar: bool
+    whole: Step
     weight: float = 1.0
 
 
@@ -108,13 +117,20 @@ def _wanted(found: Sequence[Word]) -> Wanted:
     at = next((n for n, norm in enumerate(norms) if norm in ASKING), None)
     if at is None:
         return ""
-    which = norms[at] in ("what", "which")
-    after = next((norm for norm in norms[at + 1 :] if which and norm not in ARTICLES), "")
-    if norms[at] == "where" or after in _PLACES:
+    kind = _kind(found[at + 1 :]) if norms[at] in ("what", "which") else ""
+    if norms[at] == "where" or kind in _PLACES:
         return "place"
-    if norms[at] == "when" or after in _TIMES:
+    if norms[at] == "when" or kind in _TIMES:
         return "time"
-    return "person" if norms[at] in ("who", "whom", "whose") else ""
+    return "person" if norms[at] in ("who", "whom", "whose") or kind in _PEOPLE else ""
+
+
+def _kind(found: Sequence[Word]) -> str:
+    """The noun after "what", "which" and "what is the"; a compound is of another kind: a time zone is no time."""
+    at = next((n for n, word in enumerate(found) if word.norm not in ARTICLES | BE), len(found))
+    follows = found[at + 1 : at + 2]
+    compound = bool(follows) and follows[0].norm not in SMALL and not follows[0].named
+    return "" if at == len(found) or (compound and found[at].norm in _TIMES) else found[at].norm
 
 
 def _orders(found: Sequence[Word], first: int, last: int) -> Iterator[tuple[list[list[int]], set[int], float]]:
@@ -144,15 +160,33 @@ def _query(
         names = [found[n] for n in group]
         relation = _relation(names, senses(names), "" if final - KINDS or group is not groups[-1] else wanted)
         if relation:
-            steps.append(Step(relation, _names(names), f"someone's {_words(names)}", key(names)))
+            steps.append(Step(relation, _names(names), f"someone's {_words(names)}", key(names), _nouns(names)))
             start, end = min(start, names[0].start), max(end, names[-1].end)
     if final - KINDS or not steps:
         again = question[found[name[0]].start : found[name[1] - 1].end]
         masked = _masked(f"{question[:start]}someone{question[end:]}", again)
-        steps.append(Step(final - KINDS or final or _bare(left, wanted), _names(left), masked, ()))
+        steps.append(Step(final - KINDS or final or _bare(left, wanted), _names(left), masked, (), _nouns(left)))
     steps = [step for step in steps if step.relation - KINDS] or steps[-1:]
     turned = len(steps) == 1 and _is_turned(found, rest, meant, name[0])
-    return Query(key(found[slice(*name)]), tuple(steps), turned, wanted, polar)
+    return Query(key(found[slice(*name)]), tuple(steps), turned, wanted, polar, _whole(question, found, name, wanted))
+
+
+def _whole(question: str, found: list[Word], name: tuple[int, int], wanted: Wanted) -> Step:
+    """All that is asked of the one who is mentioned, in one step."""
+    mention = key(found[slice(*name)])
+    left = [word for n, word in enumerate(found) if not name[0] <= n < name[1] and word.norm not in mention]
+    relation = _relation(left, senses(left, "verb"), wanted, _passive(found))
+    first = name[0]
+    if first and found[first - 1].norm in ARTICLES:  # "The Hobbit" is "someone" with its article
+        first -= 1
+    start, end = found[first].start, found[name[1] - 1].end
+    someone = "someone's" if found[first].norm in MINE and name[1] - first == 1 else "someone"
+    text = _masked(f"{question[:start]}{someone}{question[end:]}", question[found[name[0]].start : end])
+    return Step(relation - KINDS, _names(left), _LEAD.sub("", text).strip(), (), _nouns(left))
+
+
+def _nouns(found: Sequence[Word]) -> frozenset[str]:
+    return frozenset(sense.relation for sense in senses(found) if sense.known and sense.kind == "noun")
 
 
 def _polar(found: Sequence[Word], mention: int) -> bool:

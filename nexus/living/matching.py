@@ -1,29 +1,23 @@
-"""How well a statement answers a step of a question: by the names of relations, or, where those fail, by meaning.
+"""How well a statement answers a step of a question by the names of relations, and whether it can answer it at all.
 
-The one idea: meaning is always compared with rivals. A question in words that nobody listed may go with the taught
-relation that it is nearest to, but only if it is nearer to it than to every relation that was not taught: so "Who
-brought Ada up?" may find a parent, and "Who is Ada's mother?" never finds her father.
+The one idea: names decide where they can. "Boss" is told by "manager" and never by "father"; what they leave open is
+for nexus/living/meaning.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 from nexus.living.asking import Query, Step
-from nexus.living.embedder import Embedder, Floats
 from nexus.living.passages import Entry, Passage
 from nexus.living.reading import Statement, only_timed, timed
-from nexus.living.relations import KINDS, NAMES, akin, covers
-from nexus.living.words import MINE, words
+from nexus.living.relations import KINDS, NAMES, WEAK, akin, covers
+from nexus.living.words import words
 
 SURE = 0.95  # an agreement by name that needs no second opinion
-KEPT = 4096  # phrases whose vectors are kept
-LEAST_COSINE = 0.35  # below this nothing means the same
-FULL_LEAD = 0.25  # a lead over the rivals that counts as certain
-SAME_KIND = 0.45  # the cosine from which a thing may be of the kind that is wanted
-WEAK = frozenset(("favourite",))
-Openness = Literal["relation", "kind", "nothing"]
+KNOWN = frozenset(NAMES) - WEAK  # relations that the table knows
+PLACED = frozenset(("in", "at", "on", "near", "under", "behind", "from", "inside", "beside"))
 
 
 def by_name(query: Query, step: Step, statement: Statement) -> float:
@@ -39,19 +33,6 @@ def by_name(query: Query, step: Step, statement: Statement) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def openness(query: Query, step: Step, statement: Statement) -> Openness:
-    """What is left for meaning to decide.
-
-    "relation": the names say nothing. "kind": all that is told is asked, and the rest says what kind of thing is wanted
-    ("Which instrument does she play?"). "nothing": they agree in "favourite" alone, which is no agreement.
-    """
-    wanted, told = _wanted(query, step), statement.relation
-    asked = _asked(wanted, told)
-    if told and asked == told:
-        return "kind"
-    return "nothing" if asked and asked <= WEAK else "relation"
-
-
 def _wanted(query: Query, step: Step) -> frozenset[str]:
     wanted = step.relation - KINDS or step.relation
     return wanted - step.names if query.polar else wanted
@@ -59,6 +40,35 @@ def _wanted(query: Query, step: Step) -> frozenset[str]:
 
 def _asked(wanted: frozenset[str], told: frozenset[str]) -> frozenset[str]:
     return frozenset(tell for tell in told if any(covers(want, tell) for want in wanted))
+
+
+def admits(query: Query, step: Step, passage: Passage, statement: Statement) -> bool:
+    """Whether meaning may decide: the kind of answer fits, no name is strange, and names have not settled it."""
+    return (
+        fits(replace(query, turned=False), passage, statement)
+        and not strangers(step, statement, passage)
+        and not _otherwise(step, statement)
+        and not _turned_about(query, passage, statement)
+    )
+
+
+def _otherwise(step: Step, statement: Statement) -> bool:
+    """Whether all that is asked and what is told are relations of the table, and other ones."""
+    asked, told = step.relation - KINDS, statement.relation & KNOWN
+    return bool(asked and told) and asked <= KNOWN and not any(akin(one, other) for one in asked for other in told)
+
+
+def contradicts(step: Step, statement: Statement) -> bool:
+    """Whether both name relations of the table, and none that may stand for the other: a mother is no father."""
+    asked, told = step.nouns & KNOWN, statement.relation & KNOWN
+    return bool(asked and told) and not any(akin(one, other) for one in asked for other in told)
+
+
+def _turned_about(query: Query, passage: Passage, statement: Statement) -> bool:
+    """Whether the question has the statement's verb the other way round: "Whom does Ada treat?", "Tom treats Ada."."""
+    if query.turned or not statement.mentioned or statement.value_at > statement.subject_at:
+        return False
+    return bool(query.whole.relation & passage.statements[0].relation)
 
 
 def holding(entries: Sequence[Entry]) -> list[Entry]:
@@ -73,6 +83,18 @@ def holding(entries: Sequence[Entry]) -> list[Entry]:
         same = (statement.subject, statement.relation, only_timed(value)) if statement.relation else id(statement)
         newest[same] = entry
     return list(newest.values())
+
+
+def may_restate(one: Entry, other: Entry) -> bool:
+    """Whether two statements of a subject may say the same: alike in being a time or not, and not both by relations of
+    the table, which :func:`holding` has compared."""
+    timed_alike = only_timed(_value(*one)) == only_timed(_value(*other))
+    named = all(statement.relation and statement.relation <= frozenset(NAMES) for _, statement in (one, other))
+    return timed_alike and not named
+
+
+def _value(passage: Passage, statement: Statement) -> str:
+    return passage.fact.text[slice(*statement.value_at)]
 
 
 def _age(entry: Entry) -> tuple[int, int]:
@@ -90,79 +112,22 @@ def fits(query: Query, passage: Passage, statement: Statement) -> bool:
     return query.wanted == "" or not only_timed(value)
 
 
+def likely(query: Query, passage: Passage, statement: Statement) -> float:
+    """How well the kind of what is said goes with the kind of thing that is asked for: from -1 to 1, 0 for no sign."""
+    text = passage.fact.text
+    value, before = words(text, *statement.value_at), words(text, passage.start, statement.value_at[0])
+    if query.wanted == "":
+        return 0.0
+    if query.wanted in ("time", "number"):
+        return 1.0 if timed(text[slice(*statement.value_at)]) else -1.0
+    if only_timed(text[slice(*statement.value_at)]):
+        return -1.0
+    placed = value[0].norm in PLACED or (bool(before) and before[-1].norm in PLACED)
+    named = any(word.text[0].isupper() for word in value)
+    good = placed or named if query.wanted == "place" else named and not placed
+    return 1.0 if good else -0.5
+
+
 def strangers(step: Step, statement: Statement, passage: Passage) -> bool:
     """Whether the step names something that the passage does not."""
     return bool(step.names - {word.stem for word in words(passage.text)})
-
-
-class Meaning:
-    """Compares steps with statements by an embedder, against the relations of the table as rivals."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._rivals: Floats | None = None
-        self._kept: dict[str, Floats] = {}
-
-    def agreement(self, step: Step, entries: Sequence[Entry], left: Sequence[Openness]) -> list[float]:
-        """For each statement, from 0 (another relation is nearer, or none is near) to 1.
-
-        Args:
-            step: what is asked.
-            entries: the statements.
-            left: what is open for each, see :func:`openness`.
-        """
-        if not entries:
-            return []
-        whole = [masked(passage, statement) for passage, statement in entries]
-        bare = [masked(passage, statement, bare=True) for passage, statement in entries]
-        asked, *told = self._vectors([step.masked, *whole, *bare])
-        if self._rivals is None:
-            self._rivals = self._embedder([f"someone's {name}" for name in NAMES])
-        rivals = dict(zip(NAMES, (self._rivals @ asked).tolist(), strict=True))
-        made = []
-        for full, short, (_, statement), what in zip(
-            told[: len(entries)], told[len(entries) :], entries, left, strict=True
-        ):
-            cosine, with_relation = float(asked @ full), float(asked @ short)
-            near = max(cosine, (cosine + with_relation) / 2)
-            rival = {"kind": SAME_KIND, "nothing": 1.0}.get(what) or _others(rivals, statement)
-            made.append(_lead(near, rival))
-        return made
-
-    def forget(self) -> None:
-        """Drop all that was kept of taught texts."""
-        self._kept.clear()
-
-    def _vectors(self, texts: Sequence[str]) -> list[Floats]:
-        missing = list(dict.fromkeys(text for text in texts if text not in self._kept))
-        if len(self._kept) + len(missing) > KEPT:
-            self._kept.clear()
-            missing = list(dict.fromkeys(texts))
-        if missing:
-            self._kept.update(zip(missing, self._embedder(missing), strict=True))
-        return [self._kept[text] for text in texts]
-
-
-def masked(passage: Passage, statement: Statement, bare: bool = False) -> str:
-    """What is stated, with "someone" for the subject; `bare` leaves out what is said of it."""
-    text, places = passage.fact.text, [(statement.subject_at, "someone")]
-    if text[slice(*statement.subject_at)].casefold() in MINE:
-        places[0] = (statement.subject_at, "someone's")
-    if bare:
-        places.append((statement.value_at, ""))
-    made, at = "", max(statement.start, passage.start)
-    for (first, last), instead in sorted(places):
-        if first >= at:  # a subject in an earlier sentence has nothing to be left out here
-            made, at = f"{made}{text[at:first]}{instead}", last
-    return f"{made}{text[at : passage.end]}".strip(" .!")
-
-
-def _lead(near: float, rival: float) -> float:
-    if near < LEAST_COSINE or near <= rival:
-        return 0.0
-    return min(1.0, 0.5 + (near - rival) / (2 * FULL_LEAD))
-
-
-def _others(rivals: Mapping[str, float], statement: Statement) -> float:
-    """The cosine of the nearest relation that was not told."""
-    return max(cosine for name, cosine in rivals.items() if not any(akin(name, one) for one in statement.relation))

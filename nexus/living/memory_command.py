@@ -22,10 +22,11 @@ def correct(journal: Journal, owner: str, fact: int, text: str) -> str:
 
 def ask(journal: Journal, owner: str, text: str, margin: float, embedder: str) -> str:
     """Answer from memory, with the places that it rests on."""
+    from nexus.data.packages import cache_root
     from nexus.living.embedder import embedder_of
     from nexus.living.retriever import Retriever
 
-    answer = Retriever(journal, embedder_of(embedder), margin).ask(owner, text)
+    answer = Retriever(journal, embedder_of(embedder), margin, cache_root() / "meaning").ask(owner, text)
     if answer is None:
         return "I was not taught this; teach me, or ask in the words that were taught."
     places = [f"{one.fact}: letters {one.start} to {one.end}" for one in answer.citations]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from nexus.data.packages import cache_root
 from nexus.inference.release import Release
 from nexus.living.answers import Channel
 from nexus.living.channels import Proofs, Retriever
@@ -55,7 +56,10 @@ def _checked(journal: Journal | None, embedder: str | None, at_once: bool) -> Ma
     except ImportError as error:
         LOG.warning("no question is answered by proof: %s", error)
     if journal is not None:
-        channels["memory"] = Reader(journal, _embedder(embedder, at_once))
+        reader = Reader(journal, _embedder(embedder, at_once), folder=cache_root() / "meaning")
+        if at_once:
+            reader.prepare()
+        channels["memory"] = reader
     return channels
 
 

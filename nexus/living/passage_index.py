@@ -133,7 +133,7 @@ class PassageIndex:
             for statement in passage.statements:
                 for table, name in self._tables(passage, statement):
                     table.setdefault(name, {}).setdefault(number, []).append((passage, statement))
-            if not passage.statements or not passage.alone:
+            if not passage.read or not passage.alone:
                 self._loose[number] = passage
                 for stem in stems(passage.text):
                     self._where.setdefault(stem, set()).add(number)
@@ -154,7 +154,8 @@ class PassageIndex:
                     self._matrix = None
 
     def _tables(self, passage: Passage, statement: Statement) -> list[tuple[dict[Key, dict[int, list[Entry]]], Key]]:
-        return [(self._about, statement.subject), (self._valued, value_key(passage, statement))]
+        about = (self._about, statement.subject)
+        return [about] if statement.mentioned else [about, (self._valued, value_key(passage, statement))]
 
     def _place(self, number: int) -> tuple[int, int]:
         passage = self._loose[number]

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nexus.living.facts import Fact
+from nexus.living.mentions import mentioned
 from nexus.living.reading import Statement, read
-from nexus.living.words import sentences
+from nexus.living.words import MINE, sentences
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,11 @@ class Passage:
         """The passage itself."""
         return self.fact.text[self.start : self.end]
 
+    @property
+    def read(self) -> bool:
+        """Whether it is about something, and does not only mention names."""
+        return any(not one.mentioned for one in self.statements)
+
 
 Entry = tuple[Passage, Statement]
 
@@ -40,4 +46,19 @@ def cut(fact: Fact) -> Iterator[Passage]:
     for start, end in places:
         stated = read(fact.text, start, end, before)
         before = stated[0] if stated else before
+        stated = [*stated, *mentioned(fact.text, start, end, stated)]
         yield Passage(fact, start, end, tuple(stated), len(places) == 1)
+
+
+def masked(passage: Passage, statement: Statement, bare: bool = False) -> str:
+    """What is stated, with "someone" for the subject; `bare` leaves out what is said of it."""
+    text, places = passage.fact.text, [(statement.subject_at, "someone")]
+    if text[slice(*statement.subject_at)].casefold() in MINE:
+        places[0] = (statement.subject_at, "someone's")
+    if bare:
+        places.append((statement.value_at, ""))
+    made, at = "", max(statement.start, passage.start)
+    for (first, last), instead in sorted(places):
+        if first >= at:  # a subject in an earlier sentence has nothing to be left out here
+            made, at = f"{made}{text[at:first]}{instead}", last
+    return " ".join(f"{made}{text[at : passage.end]}".split()).strip(" .!")

@@ -22,6 +22,7 @@ from nexus.living.words import (
     MODAL,
     POSSESSIVE,
     PREPOSITIONS,
+    SMALL,
     Word,
     content,
     irregular,
@@ -81,6 +82,7 @@ class Statement:
         subject_at, value_at: characters of both.
         start, end: of the text that states it.
         topic: what "it" stands for in the sentence that follows.
+        mentioned: the sentence is about something else, see :mod:`nexus.living.mentions`.
     """
 
     subject: Key
@@ -91,6 +93,7 @@ class Statement:
     start: int
     end: int
     topic: Key = ()
+    mentioned: bool = False
 
 
 def read(text: str, start: int, end: int, before: Statement | None = None) -> list[Statement]:
@@ -125,11 +128,15 @@ def numeric(word: Word) -> bool:
 def finite(found: Sequence[Word], at: int) -> bool:
     """Whether the word is a verb of the sentence rather than part of a name."""
     word, last = found[at], found[at - 1]
-    if word.stem not in VERBS or word.text[0].isupper() or last.norm in ("a", "an", "the", POSSESSIVE, *MINE):
+    if word.text[0].isupper() or last.norm in ("a", "an", "the", POSSESSIVE, *MINE):
         return False
+    if word.stem not in VERBS:  # any word with a verb's ending, right after a name
+        named = all(one.named for one in found[:at]) and (word.norm in DO or word.norm not in SMALL | _ADVERBS)
+        follows = found[at + 1] if at + 1 < len(found) and found[at + 1].start == word.end + 1 else None
+        return named and inflected(word) and follows is not None and follows.norm not in BE | HAVE | MODAL
     plural = found[0].norm in ("i", "we", "you", "they") or (last.norm.endswith("s") and not last.norm.endswith("ss"))
-    follows = found[at + 1].norm if at + 1 < len(found) else ""
-    return inflected(word) or (plural and follows not in BE | HAVE | MODAL)
+    after = found[at + 1].norm if at + 1 < len(found) else ""
+    return inflected(word) or (plural and after not in BE | HAVE | MODAL)
 
 
 def inflected(word: Word) -> bool:

@@ -44,20 +44,23 @@ class Sense:
     known: bool
 
 
-def _rows() -> Iterator[tuple[tuple[str, ...], str, Kind]]:
+def _rows() -> Iterator[tuple[str, str, Kind]]:
     lines = _TABLE.read_text(encoding="utf-8").splitlines()
     for line in (line for line in lines if not line.startswith("#")):
         columns = [[phrase.strip() for phrase in column.split(",") if phrase.strip()] for column in line.split("|")]
         name = columns[0][0]
         for kind, phrases in zip(("noun", "verb", "turned"), columns, strict=False):
             for phrase in phrases:
-                yield tuple(stem(word) for word in phrase.split() if word not in ARTICLES), name, kind  # type: ignore[misc]
+                yield phrase, name, kind  # type: ignore[misc]
 
 
+TABLE = tuple(_rows())  # phrase, relation, kind
 PHRASES: dict[tuple[str, ...], dict[Kind, str]] = {}
-for _words, _name, _kind in _rows():
+for _phrase, _name, _kind in TABLE:
+    _words = tuple(stem(word) for word in _phrase.split() if word not in ARTICLES)
     PHRASES.setdefault(_words, {}).setdefault(_kind, _name)
 LONGEST = max(map(len, PHRASES))
+WEAK = frozenset(("favourite",))  # no relation of its own: to agree in it is no agreement
 NAMES = tuple(dict.fromkeys(name for kinds in PHRASES.values() for name in kinds.values()))
 
 

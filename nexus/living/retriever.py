@@ -2,34 +2,37 @@
 
 The one idea: an answer is made of spans of taught texts and nothing else, so none can be unsupported. It follows the
 question's path through what was taught (nexus/living/asking.py), the newest statement first where several say the
-same; what is not read as a statement is searched by words and by meaning. The score says how far this one was ahead of
-what else the question could mean, for a gate to decide on.
+same; what is not read as a statement is searched by words and by meaning. Where names do not settle what is asked, the
+score is the probability that meaning, names and kinds give (nexus/living/meaning.py), for a gate to decide on.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nlargest
+from pathlib import Path
 
 from nexus.living import matching
 from nexus.living.answers import Answer, Citation
 from nexus.living.asking import Query, Step, queries
 from nexus.living.embedder import Embedder
 from nexus.living.journal import Journal
-from nexus.living.matching import Meaning
+from nexus.living.judge import Judge
 from nexus.living.passage_index import PassageIndex, stems, value_key
 from nexus.living.passages import Entry, Passage
 from nexus.living.reading import Key, denies
+from nexus.living.relations import akin
 from nexus.living.words import POSSESSIVE, words
 
 MARGIN = 0.7  # the score below which nothing is said
+OF_IT = 0.4  # the cosine from which a thing of someone may be what a statement about them is about
 TIE = 0.02  # scores this near are alike
 NEAR, CLOSE = 5, 20  # passages that are near in meaning; that are looked at closely
 MAX_QUESTION = 60  # words; a longer text is no question to memory
 MAX_OWNERS = 256  # indexes that are kept; others are made anew when they are asked
-READER = "1"  # goes up whenever the same journal may be answered differently
+READER = "2"  # goes up whenever the same journal may be answered differently
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,14 @@ class Retriever:
         journal: is looked at before every question, so that what was taught, corrected or forgotten counts at once.
         embedder: for other words than were taught; None answers by words and listed synonyms only.
         margin: the least score of an answer.
+        folder: where what is learnt of the embedder is kept from one run to the next; None for in memory only.
     """
 
-    def __init__(self, journal: Journal, embedder: Embedder | None, margin: float = MARGIN) -> None:
+    def __init__(
+        self, journal: Journal, embedder: Embedder | None, margin: float = MARGIN, folder: Path | None = None
+    ) -> None:
         self.journal, self.embedder, self.margin = journal, embedder, margin
-        self._meaning = Meaning(embedder) if embedder is not None else None
+        self._judge = Judge(embedder, folder) if embedder is not None else None
         self._indexes: dict[str, PassageIndex] = {}
         self._turn = threading.RLock()
 
@@ -75,6 +81,11 @@ class Retriever:
     def identity(self) -> str:
         """What a certificate of this channel is bound to: how it reads and what made its vectors."""
         return f"reader-{READER}, {self.embedder.name if self.embedder is not None else 'words only'}"
+
+    def prepare(self) -> None:
+        """Learn what the embedder means, or read it from the folder, before the first question."""
+        if self._judge is not None:
+            self._judge.prepare()
 
     def ask(self, owner: str, question: str) -> Answer | None:
         """Answer from what the owner taught; None if that does not answer it."""
@@ -100,8 +111,8 @@ class Retriever:
             self._indexes[owner] = index  # the last that was asked stands last
             if len(self._indexes) > MAX_OWNERS:
                 del self._indexes[next(iter(self._indexes))]
-            if index.sync(self.journal) and self._meaning is not None:
-                self._meaning.forget()  # it keeps vectors of texts that are no facts any more
+            if index.sync(self.journal) and self._judge is not None:
+                self._judge.forget()  # it keeps vectors of texts that are no facts any more
             return index
 
     # ---- following a path -------------------------------------------------------------------------------------------
@@ -110,50 +121,81 @@ class Retriever:
         if not 0 < len(words(question)) <= MAX_QUESTION:
             return None
         asked = queries(question, index.knows)
-        best = _best([way for query in asked for way in self._ways(index, query, None)])
-        if best is None or best[0].score < matching.SURE:
-            best = _best([best, *(way for query in asked for way in self._ways(index, query, self._meaning))])
+        best = _best([way for query in asked for way in self._by_names(index, query)])
+        if self._judge is not None and (best is None or best[0].score < matching.SURE):
+            kept = best if best is not None and (best[1].turned or best[1].polar) else None
+            best = _best([kept, *(way for query in asked for way in self._by_meaning(index, query, self._judge))])
+        if best is not None and self._judge is not None and not best[1].turned:
+            best = self._renewed(index, best[0], self._judge), best[1]
         found = _found(*best) if best is not None else None
         if found is None or found.score < matching.SURE:
-            text = self._search(index, question, {id(e[0]) for q in asked for e in index.about(q.mention)})
+            text = self._search(index, question, {id(e[0]) for q in asked for e in index.about(q.mention) if e[0].read})
             found = max((one for one in (found, text) if one is not None), key=lambda one: one.score, default=None)
         return found
 
-    def _ways(self, index: PassageIndex, query: Query, meaning: Meaning | None) -> list[tuple[_Way, Query]]:
-        if query.turned:
-            ways = self._step(index, query, query.steps[0], _Way(query.weight, (), query.mention), None)
-            return [(way, query) for way in ways]
+    def _by_names(self, index: PassageIndex, query: Query) -> list[tuple[_Way, Query]]:
         ways = [_Way(query.weight, (), query.mention)]
         for place, step in enumerate(query.steps):
             last = place == len(query.steps) - 1
-            ways = [to for way in ways for to in self._onwards(index, query, step, way, meaning, last)]
+            ways = [to for way in ways for to in self._onwards(index, query, step, way, None, last)]
         return [(way, query) for way in ways if way.entries]
 
+    def _by_meaning(self, index: PassageIndex, query: Query, judge: Judge) -> list[tuple[_Way, Query]]:
+        """Step by step, and as one step that names need not reach."""
+        if query.polar:
+            return []
+        whole, start = replace(query, turned=False), _Way(query.weight, (), query.mention)
+        ways = []
+        if query.weight == 1.0:  # the less usual way to understand a question differs in its steps alone
+            entries = self._current(index, query.mention, False)
+            entries = [entry for entry in entries if matching.admits(query, query.whole, *entry)]
+            if len(query.steps) > 1:
+                entries = [entry for entry in entries if _at_once(query, entry, judge)]
+            scores = judge.probabilities(whole, query.whole, entries)
+            ways = [_towards(start, entries[n], score) for n, score in _newest(entries, scores)]
+        if len(query.steps) > 1:
+            along = [start]
+            for place, step in enumerate(query.steps):
+                last = place == len(query.steps) - 1
+                along = [to for way in along for to in self._onwards(index, query, step, way, judge, last)]
+            ways += [way for way in along if way.entries]
+        return [(way, whole) for way in ways]
+
     def _onwards(
-        self, index: PassageIndex, query: Query, step: Step, way: _Way, meaning: Meaning | None, last: bool
+        self, index: PassageIndex, query: Query, step: Step, way: _Way, judge: Judge | None, last: bool
     ) -> list[_Way]:
-        ways = self._step(index, query, step, way, meaning, last)
+        ways = self._step(index, query, step, way, judge, last)
         composite = (*way.at, POSSESSIVE, *step.key)
         if step.key and not last and index.knows(composite):  # "Ada's sister" is spoken of by that name
             ways.append(_Way(way.score, way.entries, composite))
         return ways
 
     def _step(
-        self, index: PassageIndex, query: Query, step: Step, way: _Way, meaning: Meaning | None, last: bool = True
+        self, index: PassageIndex, query: Query, step: Step, way: _Way, judge: Judge | None, last: bool
     ) -> list[_Way]:
         entries = self._current(index, way.at, query.turned)
         entries = [entry for entry in entries if not last or matching.fits(query, *entry)]
         strange = [not query.polar and matching.strangers(step, entry[1], entry[0]) for entry in entries]
         scores = [matching.by_name(query, step, statement) for _, statement in entries]
         scores = [score / 2 if odd else score for score, odd in zip(scores, strange, strict=True)]
-        if meaning is not None and not query.turned:
-            places = [n for n, odd in enumerate(strange) if not odd]
-            left = [matching.openness(query, step, entries[n][1]) for n in places]
-            near = meaning.agreement(step, [entries[n] for n in places], left)
-            for n, score in zip(places, near, strict=True):
-                scores[n] = max(scores[n], score)
-        return [_Way(min(way.score, score), (*way.entries, entries[n]), value_key(*entries[n]))
-                for n, score in _newest(entries, scores)]  # fmt: skip
+        if judge is not None and max(scores, default=0.0) < matching.SURE:
+            asked = query if last else replace(query, wanted="")
+            entries = [entry for entry in entries if matching.admits(asked, step, *entry)]
+            scores = judge.probabilities(asked, step, entries)
+        return [_towards(way, entries[n], score) for n, score in _newest(entries, scores)]
+
+    def _renewed(self, index: PassageIndex, way: _Way, judge: Judge) -> _Way:
+        """The way to the newest statement that says the same in other words; where names say so they were compared."""
+        passage, statement = way.entries[-1]
+        newer = [
+            entry
+            for entry in self._current(index, statement.subject, False)
+            if entry[0].fact.seq > passage.fact.seq and matching.may_restate(way.entries[-1], entry)
+        ]
+        same = judge.restated(way.entries[-1], newer) if newer else []
+        if not same:
+            return way
+        return replace(way, entries=(*way.entries[:-1], max(same, key=lambda entry: entry[0].fact.seq)))
 
     def _current(self, index: PassageIndex, name: Key, turned: bool) -> list[Entry]:
         """What holds of a name: as the one who is spoken of, or as what is said of others."""
@@ -189,6 +231,20 @@ def answer_text(found: Found) -> str:
     quotes = [f'"{one.quote}"' + (f" ({one.source})" if one.source else "") for one in found.citations]
     told = f"you told me: {' and '.join(quotes)}"
     return f"{found.value}: {told}" if found.value else told[0].upper() + told[1:]
+
+
+def _towards(way: _Way, entry: Entry, score: float) -> _Way:
+    return _Way(min(way.score, score), (*way.entries, entry), value_key(*entry))
+
+
+def _at_once(query: Query, entry: Entry, judge: Judge) -> bool:
+    """Whether a statement may answer a question of several steps in one: "What colour are Ada's eyes?" may be answered
+    by what is said of her, "Where does Ada's mother live?" may not."""
+    told = entry[1].relation
+    known = [name for step in query.steps for name in step.relation if name in matching.KNOWN]
+    if not all(any(akin(name, one) for one in told) for name in known):
+        return False
+    return all(judge.cosine(step.masked, entry) >= OF_IT for step in query.steps[:-1])
 
 
 def _best(ways: Sequence[tuple[_Way, Query] | None]) -> tuple[_Way, Query] | None:

@@ -40,6 +40,8 @@ _IRREGULAR_FORMS = (
     "given, shut shut, draw drew drawn, break broke broken, lose lost, send sent, spend spent, sleep slept, "
     "feel felt, bring brought, catch caught, fall fell fallen, fly flew flown, ride rode ridden, swim swam swum, "
     "throw threw thrown, hide hid hidden, lend lent, feed fed, bear bore born, see saw seen, tell told, say said, "
+    "become became, hang hung, forget forgot forgotten, steal stole stolen, wake woke woken, ring rang rung, "
+    "shake shook shaken, fight fought, seek sought, deal dealt, mean meant, dream dreamt, learn learnt, "
     "person people, child children, man men, woman women, wife wives, foot feet"
 )
 _IRREGULAR = {form: forms.split()[0] for forms in _IRREGULAR_FORMS.split(",") for form in forms.split()[1:]}

@@ -14,6 +14,7 @@ import pytest
 from nexus.core.files import KILL_VARIABLE
 from nexus.living.facts import project
 from nexus.living.journal import Journal
+from nexus.living.judge import Judge
 from nexus.living.passages import cut
 from nexus.living.retriever import Retriever
 
@@ -26,6 +27,11 @@ class Letters:
     def __call__(self, texts):
         made = np.array([np.bincount([ord(c) % 64 for c in text], minlength=64) for text in texts], dtype=np.float32)
         return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _learnt():
+    Judge(Letters()).prepare()  # once, and not in every process that is killed
 
 
 def _teach(path: Path, first: int, said: int) -> None:

@@ -1,0 +1,84 @@
+"""Made-up subjects, each with some everyday relations and a question: what the weight of evidence is learnt from.
+
+The one idea: the examples go through the same reading of sentences and of questions as what a user teaches and asks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nexus.living.asking import Query, queries
+from nexus.living.facts import Fact
+from nexus.living.matching import SURE, admits, by_name
+from nexus.living.passages import Entry, cut
+from nexus.living.reading import Statement
+from nexus.living.wordings import Wording, wordings
+from nexus.living.words import key, words
+
+DRAWS = 3  # subjects a question
+MOST = 6  # relations of a subject
+MISSING = 2 / 3  # of the questions ask for what the subject does not have: when in doubt, nothing is said
+SUBJECTS = {
+    "person": "Kora Venlis", "country": "Talor", "firm": "Bonitec", "work": "Silent Harbour", "project": "Lumora",
+    "thing": "Dasker",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Each everyday relation as it is read (c), every question for one (q), and the relation that it asks for (q)."""
+
+    entries: tuple[Entry, ...]
+    queries: tuple[Query, ...]
+    of: NDArray[np.int64]
+
+
+@lru_cache
+def examples() -> Examples:
+    """All of nexus/living/wordings.txt."""
+    known = wordings()
+    asked = [(_query(one, question), place) for place, one in enumerate(known) for question in one.questions]
+    of = np.array([place for _, place in asked], dtype=np.int64)
+    return Examples(tuple(_entry(one) for one in known), tuple(query for query, _ in asked), of)
+
+
+def subjects(question: int, rng: random.Random) -> Iterator[list[int]]:
+    """The relations of some made-up subjects of the kind that is asked about, where names leave it to meaning."""
+    known, every = wordings(), examples()
+    asked = int(every.of[question])
+    pool = [n for n, one in enumerate(known) if one.kind == known[asked].kind and n != asked]
+    for _ in range(DRAWS):
+        chosen = rng.sample(pool, rng.randint(1, MOST))
+        chosen = chosen if rng.random() < MISSING else [asked, *chosen[1:]]
+        query = every.queries[question]
+        chosen = [n for n in chosen if admits(query, query.whole, *every.entries[n])]
+        named = (by_name(query, query.whole, every.entries[n][1]) for n in chosen)
+        if max(named, default=SURE) < SURE:
+            yield chosen
+
+
+def _entry(one: Wording) -> Entry:
+    subject, value = SUBJECTS[one.kind], one.values[0]
+    text = one.statement.format(s=subject, v=value)
+    text = text[0].upper() + text[1:]
+    name = key(words(subject))
+    passage = next(cut(Fact(0, text, "")))
+    for statement in passage.statements:
+        if statement.subject == name and text[slice(*statement.value_at)].endswith(value):
+            return passage, statement
+    at, to = text.index(subject), text.casefold().index(value.casefold())
+    places = (at, at + len(subject)), (to, to + len(value))
+    return passage, Statement(name, frozenset(), frozenset(), *places, 0, len(text))
+
+
+def _query(one: Wording, question: str) -> Query:
+    subject = SUBJECTS[one.kind]
+    name = key(words(subject))
+    understood = queries(question.format(s=subject), lambda asked: asked == name)
+    return next(query for query in understood if query.mention == name)

@@ -1,0 +1,47 @@
+"""The everyday relations are whole, are read like taught sentences, and are not those of the benchmark."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from nexus.living.examples import SUBJECTS, examples
+from nexus.living.wordings import requests, wordings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_block_has_a_sentence_and_questions():
+    names = [one.name for one in wordings()]
+    assert len(names) == len(set(names)) > 200
+    for one in wordings():
+        assert one.kind in SUBJECTS, one.name
+        assert "{s}" in one.statement, one.name
+        assert "{v}" in one.statement, one.name
+        assert len(one.values) >= 2, one.name
+        assert len(one.questions) >= 3, one.name
+        assert all("{s}" in question and "{v}" not in question for question in one.questions), one.name
+    assert len(requests()) > 20
+
+
+def test_every_example_is_about_its_subject():
+    known = examples()
+    assert len(known.queries) == len(known.of) == sum(len(one.questions) for one in wordings())
+    for (passage, statement), one in zip(known.entries, wordings(), strict=True):
+        assert statement.subject == tuple(SUBJECTS[one.kind].lower().split())
+        assert passage.fact.text[slice(*statement.value_at)].lower().endswith(one.values[0].lower())
+    assert all("someone" in query.whole.masked for query in known.queries)
+
+
+def test_nothing_of_the_benchmark_is_among_them(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    from memory_templates import RELATIONS
+    from memory_wordings import STATEMENTS, WORDINGS
+
+    ours = {question.casefold() for one in wordings() for question in one.questions}
+    said = {one.statement.casefold() for one in wordings()}
+    assert not ours & {text.casefold() for one in RELATIONS for text in (one.asked, *one.others)}
+    assert not ours & {text.casefold() for texts in WORDINGS.values() for text in texts}
+    assert not said & {text.casefold() for texts in STATEMENTS.values() for text in texts}
+    assert not said & {one.taught.casefold() for one in RELATIONS}
