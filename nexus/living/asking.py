@@ -219,13 +219,20 @@ def _before(found: Sequence[Word], first: int, used: set[int]) -> Iterator[list[
         if at < 1 or found[at].norm != "of":
             return
         end = at
-        while at > 0 and found[at - 1].norm not in _BREAKS | ARTICLES | {POSSESSIVE} and not _verb(found, at - 1, end):
+        while at > 0 and not _parts(found, at - 1, end):
             at -= 1
         if at == end:
             return
         used.update(range(at, end + 1))
         yield list(range(at, end))
         at -= 1
+
+
+def _parts(found: Sequence[Word], at: int, end: int) -> bool:
+    """Whether a word is none of the noun that ends there; "or" joins two of them: "the husband or wife of Ada"."""
+    if found[at].norm == "or" and at and at + 1 < end:
+        return _parts(found, at - 1, end)
+    return found[at].norm in _BREAKS | ARTICLES | {POSSESSIVE} or _verb(found, at, end)
 
 
 def _ends(found: Sequence[Word], begin: int, at: int) -> bool:

@@ -25,6 +25,7 @@ from nexus.living.passages import Entry
 FOLDS = 5
 RIDGE = 1.0  # on the weights of standardised evidence
 STEPS = 25
+DIGITS = 6  # of a probability
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Meaning:
     weights: Floats
 
     def probability(self, asked: Floats, told: Floats, query: Query, step: Step, entries: Sequence[Entry]) -> Floats:
-        """For each statement (n,) that it is what the question asks for.
+        """For each statement (n,) that it is what the question asks for, to `DIGITS` digits: what is computed beside it
+        must not show.
 
         Args:
             asked: the vector (d,) of the step's masked text.
@@ -44,7 +46,8 @@ class Meaning:
             query, step: what is asked.
             entries: the statements, all of one subject.
         """
-        return _logistic(_rows(self.closeness, asked, told, query, step, entries, self.bank) @ self.weights)
+        rows = _rows(self.closeness, asked, told, query, step, entries, self.bank)
+        return np.round(_logistic(rows @ self.weights), DIGITS)
 
 
 def learn(embed: Embed) -> Meaning:

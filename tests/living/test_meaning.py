@@ -96,3 +96,8 @@ def test_what_was_learnt_is_kept_and_read_again(embedder, meaning, tmp_path, mon
 def test_statements_are_compared_without_their_subject():
     known = examples()
     assert not any("kora" in text.lower() for text in texts(known.entries))
+
+
+def test_nouns_joined_by_or_are_one_step():
+    assert len(_query("Who is the husband or wife of Ada?").steps) == 1
+    assert len(_query("Who is the boss of the wife of Ada?").steps) == 2
