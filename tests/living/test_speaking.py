@@ -50,7 +50,7 @@ def test_the_numbers_are_those_of_one_pass_over_prompt_and_answer(release):
 def test_rows_that_end_early_leave_and_are_marked():
     model = tiny_model().double()
     release = release_of()
-    release = replace(release, model=model, generation=GenerationDefaults(eos_ids=tuple(range(0, 259, 12))))
+    release = replace(release, source=model, generation=GenerationDefaults(eos_ids=tuple(range(0, 259, 12))))
     voice = Voice(release, tokens=12)
     texts = [f"Question {i}" for i in range(12)]
     together = voice.say_all(texts)
@@ -77,6 +77,6 @@ def test_what_does_not_fit_is_refused():
     release = release_of()
     with pytest.raises(ValueError, match="too few"):
         Voice(release, tokens=0)
-    small = replace(release, model=never_end(tiny_model(max_seq_length=40, tie_embeddings=False)))
+    small = replace(release, source=never_end(tiny_model(max_seq_length=40, tie_embeddings=False)))
     with pytest.raises(ValueError, match="say it shorter"):
         Voice(small, tokens=9).say("x" * 60)

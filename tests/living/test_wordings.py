@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+from benchmarks.memory_templates import RELATIONS
+from benchmarks.memory_wordings import STATEMENTS, WORDINGS
 from nexus.living.examples import SUBJECTS, examples
 from nexus.living.wordings import requests, wordings
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_block_has_a_sentence_and_questions():
@@ -33,12 +30,7 @@ def test_every_example_is_about_its_subject():
     assert all("someone" in query.whole.masked for query in known.queries)
 
 
-def test_nothing_of_the_benchmark_is_among_them(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    from memory_templates import RELATIONS
-    from memory_wordings import STATEMENTS, WORDINGS
-
+def test_nothing_of_the_benchmark_is_among_them():
     ours = {question.casefold() for one in wordings() for question in one.questions}
     said = {one.statement.casefold() for one in wordings()}
     assert not ours & {text.casefold() for one in RELATIONS for text in (one.asked, *one.others)}
