@@ -33,7 +33,6 @@ from nexus.living.words import (
 
 Wanted = Literal["time", "place", "person", "number", ""]
 _ADJECTIVES = frozenset(("allergic", "famous", "set"))  # they lead on like verbs: "Ada's sister is allergic to"
-_WHICH = frozenset(("which", "what", "whom"))
 _PLAIN_WORDS = "who what whom where when is are was were tell me about do does you know please remember the a an at on"
 _PLAIN = frozenset(_PLAIN_WORDS.split())
 UNKNOWN = "\0"  # a relation that nothing is told by

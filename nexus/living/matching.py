@@ -12,11 +12,11 @@ from dataclasses import replace
 from nexus.living.asking import Query, Step
 from nexus.living.passages import Entry, Passage
 from nexus.living.reading import Statement, only_timed, timed
-from nexus.living.relations import KINDS, NAMES, WEAK, akin, covers
+from nexus.living.relations import KINDS, NAMED, WEAK, akin, covers
 from nexus.living.words import words
 
 SURE = 0.95  # an agreement by name that needs no second opinion
-KNOWN = frozenset(NAMES) - WEAK  # relations that the table knows
+KNOWN = NAMED - WEAK  # relations that the table knows
 PLACED = frozenset(("in", "at", "on", "near", "under", "behind", "from", "inside", "beside"))
 
 
@@ -46,7 +46,7 @@ def admits(query: Query, step: Step, passage: Passage, statement: Statement) -> 
     """Whether meaning may decide: the kind of answer fits, no name is strange, and names have not settled it."""
     return (
         fits(replace(query, turned=False), passage, statement)
-        and not strangers(step, statement, passage)
+        and not strangers(step, passage)
         and not _otherwise(step, statement)
         and not _turned_about(query, passage, statement)
     )
@@ -54,13 +54,17 @@ def admits(query: Query, step: Step, passage: Passage, statement: Statement) -> 
 
 def _otherwise(step: Step, statement: Statement) -> bool:
     """Whether all that is asked and what is told are relations of the table, and other ones."""
-    asked, told = step.relation - KINDS, statement.relation & KNOWN
-    return bool(asked and told) and asked <= KNOWN and not any(akin(one, other) for one in asked for other in told)
+    asked = step.relation - KINDS
+    return asked <= KNOWN and _apart(asked, statement)
 
 
 def contradicts(step: Step, statement: Statement) -> bool:
     """Whether both name relations of the table, and none that may stand for the other: a mother is no father."""
-    asked, told = step.nouns & KNOWN, statement.relation & KNOWN
+    return _apart(step.nouns & KNOWN, statement)
+
+
+def _apart(asked: frozenset[str], statement: Statement) -> bool:
+    told = statement.relation & KNOWN
     return bool(asked and told) and not any(akin(one, other) for one in asked for other in told)
 
 
@@ -78,9 +82,8 @@ def holding(entries: Sequence[Entry]) -> list[Entry]:
     """
     newest: dict[object, Entry] = {}
     for entry in sorted(entries, key=_age):
-        passage, statement = entry
-        value = passage.fact.text[slice(*statement.value_at)]
-        same = (statement.subject, statement.relation, only_timed(value)) if statement.relation else id(statement)
+        _, one = entry
+        same = (one.subject, one.relation, only_timed(_value(*entry))) if one.relation else id(one)
         newest[same] = entry
     return list(newest.values())
 
@@ -89,7 +92,7 @@ def may_restate(one: Entry, other: Entry) -> bool:
     """Whether two statements of a subject may say the same: alike in being a time or not, and not both by relations of
     the table, which :func:`holding` has compared."""
     timed_alike = only_timed(_value(*one)) == only_timed(_value(*other))
-    named = all(statement.relation and statement.relation <= frozenset(NAMES) for _, statement in (one, other))
+    named = all(statement.relation and statement.relation <= NAMED for _, statement in (one, other))
     return timed_alike and not named
 
 
@@ -114,20 +117,20 @@ def fits(query: Query, passage: Passage, statement: Statement) -> bool:
 
 def likely(query: Query, passage: Passage, statement: Statement) -> float:
     """How well the kind of what is said goes with the kind of thing that is asked for: from -1 to 1, 0 for no sign."""
-    text = passage.fact.text
-    value, before = words(text, *statement.value_at), words(text, passage.start, statement.value_at[0])
     if query.wanted == "":
         return 0.0
     if query.wanted in ("time", "number"):
-        return 1.0 if timed(text[slice(*statement.value_at)]) else -1.0
-    if only_timed(text[slice(*statement.value_at)]):
+        return 1.0 if timed(_value(passage, statement)) else -1.0
+    if only_timed(_value(passage, statement)):
         return -1.0
+    text = passage.fact.text
+    value, before = words(text, *statement.value_at), words(text, passage.start, statement.value_at[0])
     placed = value[0].norm in PLACED or (bool(before) and before[-1].norm in PLACED)
     named = any(word.text[0].isupper() for word in value)
     good = placed or named if query.wanted == "place" else named and not placed
     return 1.0 if good else -0.5
 
 
-def strangers(step: Step, statement: Statement, passage: Passage) -> bool:
+def strangers(step: Step, passage: Passage) -> bool:
     """Whether the step names something that the passage does not."""
     return bool(step.names - {word.stem for word in words(passage.text)})

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nexus.living.reading import Statement, denies, name_of, numeric, timed
-from nexus.living.relations import NAMES
+from nexus.living.relations import NAMED
 from nexus.living.words import ARTICLES, POSSESSIVE, PREPOSITIONS, SMALL, Word, key, words
 
-_KNOWN = frozenset(NAMES)
 Span = tuple[int, int]
 
 
@@ -22,7 +21,7 @@ def mentioned(text: str, start: int, end: int, stated: Sequence[Statement]) -> l
     if text[end - 1] == "?" or any(denies(word) for word in found):
         return []
     runs, known = list(_runs(text, found)), {one.subject for one in stated}
-    known |= {name_of(words(text, *one.value_at)) for one in stated if one.relation <= _KNOWN}
+    known |= {name_of(words(text, *one.value_at)) for one in stated if one.relation <= NAMED}
     made = []
     for run in runs:
         if key(run) not in known:

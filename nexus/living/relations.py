@@ -62,6 +62,7 @@ for _phrase, _name, _kind in TABLE:
 LONGEST = max(map(len, PHRASES))
 WEAK = frozenset(("favourite",))  # no relation of its own: to agree in it is no agreement
 NAMES = tuple(dict.fromkeys(name for kinds in PHRASES.values() for name in kinds.values()))
+NAMED = frozenset(NAMES)
 
 
 def senses(found: Sequence[Word], prefer: Kind = "noun") -> list[Sense]:

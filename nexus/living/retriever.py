@@ -175,7 +175,7 @@ class Retriever:
     ) -> list[_Way]:
         entries = self._current(index, way.at, query.turned)
         entries = [entry for entry in entries if not last or matching.fits(query, *entry)]
-        strange = [not query.polar and matching.strangers(step, entry[1], entry[0]) for entry in entries]
+        strange = [not query.polar and matching.strangers(step, passage) for passage, _ in entries]
         scores = [matching.by_name(query, step, statement) for _, statement in entries]
         scores = [score / 2 if odd else score for score, odd in zip(scores, strange, strict=True)]
         if judge is not None and max(scores, default=0.0) < matching.SURE:
