@@ -18,6 +18,7 @@ from nexus.core.memory import MemoryState, TitansMemory
 from nexus.layers.attention import AttentionState, GroupedQueryAttention, Visibility
 from nexus.layers.attention.visibility import EMPTY, empty_positions, look, look_once
 from nexus.layers.components import RMSNorm, SwiGLU
+from nexus.layers.components.project import project
 from nexus.layers.positional import RotaryEmbedding
 from nexus.layers.ssm import Mamba2, Mamba2State, WindowedMamba2, WindowedMamba2State
 
@@ -294,7 +295,7 @@ class HybridLM(NexusModule):
                 "row ids[None]"
             )
         hidden, state = self.backbone(self.embed(input_ids), state, mask, last_only)
-        return LMOutput(self.lm_head(hidden), hidden, state)
+        return LMOutput(project(self.lm_head, hidden), hidden, state)
 
 
 def _refuse_right_padding(mask: Tensor) -> None:

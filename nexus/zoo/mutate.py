@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from torch._library.custom_ops import CustomOpDef
+from torch.library import Library
 
 from nexus.catalog import PACKAGE, Row, find
 from nexus.zoo.proof import Mutation
@@ -74,7 +75,7 @@ def planted(file: Path, text: str) -> Iterator[None]:
     kept = _loaded()
     finder = _Finder(module, file, text)
     for name, found in kept.items():
-        if name == module or not any(isinstance(thing, CustomOpDef) for thing in vars(found).values()):
+        if name == module or not any(isinstance(thing, CustomOpDef | Library) for thing in vars(found).values()):
             del sys.modules[name]
     sys.meta_path.insert(0, finder)
     try:

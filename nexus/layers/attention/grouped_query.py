@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nexus.layers.attention.visibility import Visibility
+from nexus.layers.components.project import project
 from nexus.layers.positional.rope import apply_rotary
 
 
@@ -64,7 +65,7 @@ class GroupedQueryAttention(nn.Module):
         Returns:
             Output (B, T, d_model) and the new cache.
         """
-        qkv = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        qkv = project(self.qkv_proj, x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         turned = apply_rotary(qkv[:, : self.n_heads + self.n_kv_heads], *rotary)  # queries and keys in one go
         q, k = turned.split([self.n_heads, self.n_kv_heads], dim=1)
         v = qkv[:, self.n_heads + self.n_kv_heads :]
@@ -73,11 +74,11 @@ class GroupedQueryAttention(nn.Module):
         if x.shape[1] == 1:  # query heads that share a key are as good as queries of one head: the key is read once
             q = q.reshape(len(q), self.n_kv_heads, -1, self.head_dim)
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=sight.mask)
-            return self.o_proj(y.reshape(len(y), 1, -1)), state
+            return project(self.o_proj, y.reshape(len(y), 1, -1)), state
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=sight.mask, is_causal=sight.causal, enable_gqa=self.n_heads != self.n_kv_heads
         )
-        return self.o_proj(y.transpose(1, 2).flatten(-2)), state
+        return project(self.o_proj, y.transpose(1, 2).flatten(-2)), state
 
 
 def _extend(state: AttentionState, k: Tensor, v: Tensor, sight: Visibility) -> tuple[Tensor, Tensor, AttentionState]:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from nexus.layers.components.project import project
+
 
 class SwiGLU(nn.Module):
     """``down(silu(gate(x)) * up(x))``; gate and up are one matrix, gate rows first.
@@ -29,11 +31,11 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``x`` (..., d_model) to the same shape."""
-        both = self.gate_up_proj(x)
+        both = project(self.gate_up_proj, x)
         if torch.compiler.is_compiling():  # it fuses this by itself, and cannot trace results written into halves
             gate, up = both.chunk(2, dim=-1)
-            return self.down_proj(F.silu(gate) * up)
-        return self.down_proj(_SiluMul.apply(both) if torch.is_grad_enabled() else _silu_mul(both))
+            return project(self.down_proj, F.silu(gate) * up)
+        return project(self.down_proj, _SiluMul.apply(both) if torch.is_grad_enabled() else _silu_mul(both))
 
 
 GATES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nexus.layers.components.project import project
 from nexus.layers.components.rms_norm import GatedRMSNorm
 from nexus.layers.ssm.causal_conv import causal_conv_silu
 from nexus.layers.ssm.ssd import ssd_chunked, ssd_recurrent, ssd_step
@@ -96,7 +97,9 @@ class Mamba2(nn.Module):
         Returns:
             Output (B, T, d_model) and the state after the last token.
         """
-        projected = self.in_proj(u).to(self.A_log.dtype)  # sums over time want the weights' precision, not autocast's
+        projected = project(self.in_proj, u).to(
+            self.A_log.dtype
+        )  # sums over time want the weights' precision, not autocast's
         z, xbc, dt = projected.split([self.d_inner, self.conv_dim, self.n_heads], dim=-1)
         if mask is not None:
             xbc = xbc * mask.unsqueeze(-1)
@@ -108,7 +111,7 @@ class Mamba2(nn.Module):
         if mask is not None:
             dt = dt * mask.unsqueeze(-1)  # a step of size 0 neither writes nor forgets
         y, ssm_state = self._scan(x, b, c, dt, None if state is None else state.ssm)
-        out = self.out_proj(self.norm(y, z))
+        out = project(self.out_proj, self.norm(y, z))
         return out, None if state is None else Mamba2State(ssm_state, conv_state)
 
     def _convolve(self, xbc: Tensor, before: Tensor | None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,8 @@ MUTATIONS = (
     Mutation("values are keys", "v = qkv[:, self.n_heads + self.n_kv_heads :]", "v = k"),
     Mutation(
         "heads not put back in order",
-        "self.o_proj(y.transpose(1, 2).flatten(-2))",
-        "self.o_proj(y.reshape(len(y), y.shape[2], -1))",
+        "project(self.o_proj, y.transpose(1, 2).flatten(-2))",
+        "project(self.o_proj, y.reshape(len(y), y.shape[2], -1))",
     ),
     Mutation(
         "angles turn backwards",
