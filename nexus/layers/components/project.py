@@ -1,9 +1,9 @@
-"""Linear map ``x @ weight.T + bias``: torch's own, by the faster of the two libraries that torch brings.
+"""A linear layer's product, by the faster of the two libraries that torch brings.
 
-The one idea: torch gives float32 products on a CPU to MKL, which on AMD's processors leaves half of them unused where
-rows are few: one row (a token of decode) reads its weights at 10 GB/s of 25. oneDNN, which torch carries for other
-types, does the same product in 0.4 to 0.6 of the time up to 256 rows and in 0.8 to 0.95 above (dev/LOG.md). It makes
-code for every number of rows it sees, so rows are rounded up to one of few numbers; else its cache grows without end.
+The one idea: torch gives float32 products on a CPU to MKL, which on AMD's processors leaves much of them unused where
+rows are few. One row (a token of decode) then reads its weights at 10 GB/s of 25. oneDNN, which torch carries for
+other types, takes 0.4 to 0.8 of the time for 1 to 64 rows and 0.7 to 0.9 of it above (benchmarks/project.py). It makes
+code for each number of rows it meets, so rows are rounded up to one of few numbers; else its cache would only grow.
 """
 
 import os
