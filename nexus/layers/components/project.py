@@ -25,7 +25,8 @@ def _processor() -> str:
     """The maker's name as the processor gives it, "" where the system doesn't say."""
     if sys.platform != "linux":
         return os.environ.get("PROCESSOR_IDENTIFIER", "").rpartition(" ")[2]  # Windows: "..., AuthenticAMD"
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
     return next((line.rpartition(" ")[2] for line in lines if line.startswith("vendor_id")), "")
 
 
