@@ -22,8 +22,7 @@ def before_call(context, case, kwargs):  # not map_body, which passes over the c
 
 
 def _body(path, body):
-    version = body.get("version")
-    if isinstance(version, int | float) and not isinstance(version, bool) and version in range(1, LAST + 1):
+    if _whole(body.get("version"), 1, LAST):
         body["version"] = 0  # there is no later one
     if "prompt" in body:
         body["prompt"] = _room(body["prompt"])
@@ -40,6 +39,12 @@ def _body(path, body):
     own = OWN.get(path)
     if own and all(body.get(field) is None for field in LENGTHS):
         body[own] = most
+
+
+def _whole(value, low, high):
+    """Whether it is a whole number within bounds. Not `in range(...)`: for 1.0 that counts up, for ever."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and low <= value <= high and value == int(value)
 
 
 def _room(ids):

@@ -255,6 +255,17 @@ def test_health_and_metrics(client):
     assert "/v1/models/other" not in text
 
 
+def test_stores_and_memory_are_told(client):
+    client.post("/v1/responses", json={"model": "nexus", "input": "Hello", "max_output_tokens": 4})
+    text = client.get("/metrics").text
+    told = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if not line.startswith("#")}
+    assert told["nexus_kept_responses"] >= 1
+    assert told["nexus_kept_response_bytes"] > 100
+    assert told["nexus_prefix_cache_states"] >= 1
+    if "nexus_resident_bytes" in told:
+        assert told["nexus_resident_bytes"] > 2**24
+
+
 def test_a_model_that_fails_is_reported_and_the_server_goes_on():
     release = release_of()
     with served(release) as client:
