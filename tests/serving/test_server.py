@@ -145,6 +145,17 @@ def test_a_client_that_goes_away_stops_its_answer(server):
         wait_for(client, url, "nexus_running 0.0")
 
 
+def test_a_client_that_goes_away_within_its_request_is_no_failure(server):
+    process, url = server
+    port = int(re.search(r":(\d+)/", url)[1])
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as plug:
+        plug.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+    with httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=30.0) as client:
+        wait_for(client, url, 'nexus_requests_total{path="/v1/completions",status="499"} 1.0')
+    assert not any("Traceback" in line for line in process.lines)
+
+
 def wait_for(client, url, line):
     """Until the server's metrics have a line; a minute at most."""
     for _ in range(600):
