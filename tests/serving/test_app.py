@@ -1,6 +1,7 @@
 """The application over HTTP, without a socket: forms, refusals, and the same answers as from the model itself."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -264,6 +265,14 @@ def test_stores_and_memory_are_told(client):
     assert told["nexus_prefix_cache_states"] >= 1
     if "nexus_resident_bytes" in told:
         assert told["nexus_resident_bytes"] > 2**24
+
+
+def test_free_memory_is_given_back_now_and_then(monkeypatch):
+    given = threading.Event()
+    monkeypatch.setattr(app_module, "TIDY", 0.01)
+    monkeypatch.setattr(app_module, "trim_heap", given.set)
+    with served():
+        assert given.wait(60)
 
 
 def test_a_model_that_fails_is_reported_and_the_server_goes_on():
