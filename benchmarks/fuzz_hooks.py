@@ -1,10 +1,12 @@
 """What the OpenAPI document cannot say, for Schemathesis: run by benchmarks/fuzz_server.py.
 
 Answers are kept short, so that more is tried; a schema inside a request is replaced by one that means something; a
-function that is to be called is one of those that were given. Wrong values stay wrong: only right ones are changed.
+function that is to be called is one of those that were given; every second fact that is to be corrected or forgotten
+is one that was taught. Wrong values stay wrong: only right ones are changed.
 """
 
 from importlib import import_module
+from itertools import count
 
 schemathesis = import_module("schemathesis")  # of an environment of its own
 
@@ -13,6 +15,7 @@ OWN = {"/v1/responses": "max_output_tokens", "/v1/completions": "max_tokens", "/
 MOST, ROOM, SHORT, WITH_TOOLS = 4_096, 200, 12, 400
 LAST = 2**62  # of all numbers of events
 GOOD = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+TAUGHT, OF_FACTS, turn = [], ("/v1/nexus/correct", "/v1/nexus/forget"), count()  # facts that hold now
 
 
 @schemathesis.hook
@@ -21,9 +24,16 @@ def before_call(context, case, kwargs):  # not map_body, which passes over the c
         _body(case.operation.path, case.body)
 
 
+@schemathesis.hook
+def after_call(context, case, response):
+    if case.operation.path == "/v1/nexus/teach" and response.status_code == 200:
+        TAUGHT.append(response.json()["fact"])
+
+
 def _body(path, body):
-    version = body.get("version")
-    if isinstance(version, int | float) and not isinstance(version, bool) and version in range(1, LAST + 1):
+    if path in OF_FACTS and _whole(body.get("fact"), 1, LAST) and TAUGHT and next(turn) % 2:
+        body["fact"] = TAUGHT.pop()
+    if _whole(body.get("version"), 1, LAST):
         body["version"] = 0  # there is no later one
     if "prompt" in body:
         body["prompt"] = _room(body["prompt"])
@@ -40,6 +50,12 @@ def _body(path, body):
     own = OWN.get(path)
     if own and all(body.get(field) is None for field in LENGTHS):
         body[own] = most
+
+
+def _whole(value, low, high):
+    """Whether it is a whole number within bounds. Not `in range(...)`: for 1.0 that counts up, for ever."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and low <= value <= high and value == int(value)
 
 
 def _room(ids):

@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.live_server import Server, tiny_folder
@@ -27,15 +28,32 @@ def options(folder, gated):
     return ("--memory", f"{folder}/memory.db") if gated else ("--raw",)
 
 
-def measure(program, examples, seed, gated):
+def measure(program, examples, seed, gated, minutes):
+    """What it said and how it ended: its exit code, None if it did not end in time; and whether the server lives."""
     hooks = {**os.environ, "SCHEMATHESIS_HOOKS": str(HERE / "fuzz_hooks.py")}
     with tempfile.TemporaryDirectory() as folder, Server(tiny_folder(folder), *options(folder, gated)) as server:
         Path(folder, "schemathesis.toml").write_text(CONFIG)
         command = [program, "run", f"{server.url}/openapi.json", "--max-examples", str(examples), "--seed", str(seed)]
         command += ["--checks", "all", "--continue-on-failure", "--no-color", "--request-timeout", "30"]
-        done = subprocess.run(command, env=hooks, cwd=folder, capture_output=True, text=True)
-        alive = server.process.poll() is None
-    return done.returncode, done.stdout + done.stderr, alive
+        log = Path(folder, "log")
+        with log.open("w") as out:
+            run = subprocess.Popen(command, env=hooks, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+            try:
+                code = run.wait(60 * minutes)
+            except subprocess.TimeoutExpired:
+                run.kill()
+                run.wait()
+                code = None
+        return code, log.read_text(errors="replace"), server.process.poll() is None
+
+
+def counts(said):
+    """Operations that were selected, all there are, and tested; cases that were generated, and that passed."""
+    patterns = {
+        "selected": r"Selected: (\d+)/", "operations": r"Selected: \d+/(\d+)", "tested": r"Tested: (\d+)",
+        "generated": r"(\d+) generated", "passed": r"generated, (\d+) passed", "found": r"(\d+) unique failures",
+    }  # fmt: skip
+    return {name: int(match[1]) for name, pattern in patterns.items() if (match := re.search(pattern, said))}
 
 
 if __name__ == "__main__":
@@ -44,13 +62,15 @@ if __name__ == "__main__":
     parser.add_argument("--examples", type=int, default=100, help="of each operation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gated", action="store_true", help="with gate and memory")
+    parser.add_argument("--minutes", type=float, default=10, help="after which it is stopped, and has not passed")
     arguments = parser.parse_args()
-    code, said, up = measure(arguments.schemathesis, arguments.examples, arguments.seed, arguments.gated)
-    print(said)
-    counts = {name: int(number) for number, name in re.findall(r"(\d+) (generated|found|passed|failed|skipped)", said)}
-    result = json.dumps(
-        {"passed": code == 0, "server_alive": up, "examples": arguments.examples, "gated": arguments.gated, **counts}
+    began = time.monotonic()
+    code, said, up = measure(
+        arguments.schemathesis, arguments.examples, arguments.seed, arguments.gated, arguments.minutes
     )
+    print(re.sub(r"(.{400}).*", r"\1 ...", said))  # bodies may be megabytes long
+    found = {"exit_code": code, "server_alive": up, "minutes": round((time.monotonic() - began) / 60, 1)}
+    result = json.dumps({**found, "examples": arguments.examples, "gated": arguments.gated, **counts(said)})
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     (results / "fuzz_server.json").write_text(result + "\n")

@@ -1,20 +1,23 @@
 """Does learning slow the answers down? Latency while somebody teaches, beside the same requests while nobody does.
 
-    python benchmarks/learning_latency.py                    400 requests of each kind (about three minutes)
-    python benchmarks/learning_latency.py --requests 50
+    python benchmarks/learning_latency.py                    2,000 requests to memory, 400 to the model
+    python benchmarks/learning_latency.py --requests 250
 
 A real server over HTTP with the whole living service (gate, proofs, memory, dashboard's routes); blocks with and
-without teaching take turns, so that a busy machine is unkind to both. The teacher commits a fact, and judges, five
-times a second. Two kinds of requests: questions that memory answers, and, at a server without a gate beside it, answers
-of the model (random weights: only times are looked at). Writes benchmarks/results/learning_latency.json.
+without teaching take turns, so that a busy machine is unkind to both. The teacher is a process of its own, so that the
+one who asks does not wait for it outside of the server; it commits a fact, and judges, five times a second. Two kinds
+of requests: questions that memory answers, and, at a server without a gate beside it, answers of the model (random
+weights: only times are looked at). The ratio of the 99th percentiles is told with a 95 % interval (bootstrap over
+blocks). Writes benchmarks/results/learning_latency.json.
 """
 
 import argparse
 import json
+import multiprocessing
 import tempfile
-import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -23,57 +26,84 @@ from benchmarks.live_server import Server
 from tests.tiny_release import never_end, tiny_model, write_release
 
 RESULTS = Path(__file__).parent / "results" / "learning_latency.json"
-BLOCK, PAUSE = 25, 0.2
+PAUSE, DRAWS = 0.2, 1_000
 MEMORY = {"model": "model", "messages": [{"role": "user", "content": "When does the shop open?"}]}
 MODEL = {"model": "model", "prompt": "Once upon a time", "max_tokens": 24}
 
 
 class Teacher:
-    """Teaches in a thread of its own while it is told to."""
+    """Teaches in a process of its own while it is told to."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.on, self.taught = url, threading.Event(), 0
-        threading.Thread(target=self._run, daemon=True).start()
+        context = multiprocessing.get_context("spawn")
+        self.on, self._taught, ready = context.Event(), context.Value("i", 0), context.Event()
+        self._process = context.Process(target=teach, args=(url, self.on, self._taught, ready), daemon=True)
+        self._process.start()
+        ready.wait(120)
 
-    def _run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=60) as client:
-            while self.on.wait():
-                fact = {"text": f"Box {self.taught} holds part {self.taught * 7}.", "source": "the store"}
-                client.post("/v1/nexus/teach", json=fact).raise_for_status()
-                client.post("/v1/nexus/feedback", json={"right": True, "about": "a test"}).raise_for_status()
-                self.taught += 1
-                time.sleep(PAUSE)
+    @property
+    def taught(self) -> int:
+        """How many facts."""
+        return int(self._taught.value)
+
+    def close(self) -> None:
+        """Send it home."""
+        self._process.terminate()
+        self._process.join()
 
 
-def measure(server: Server, path: str, body: dict[str, object], requests: int, teacher: Teacher) -> dict[str, float]:
+def teach(url: str, on: Any, taught: Any, ready: Any) -> None:
+    """A fact and a judgement, and a pause."""
+    with httpx.Client(base_url=url, timeout=60) as client:
+        ready.set()
+        while on.wait():
+            fact = {"text": f"Box {taught.value} holds part {taught.value * 7}.", "source": "the store"}
+            client.post("/v1/nexus/teach", json=fact).raise_for_status()
+            client.post("/v1/nexus/feedback", json={"right": True, "about": "a test"}).raise_for_status()
+            taught.value += 1
+            time.sleep(PAUSE)
+
+
+def measure(
+    server: Server, path: str, body: dict[str, object], requests: int, block: int, teacher: Teacher
+) -> dict[str, object]:
     """Milliseconds of a request, on and off in turns."""
-    took: dict[bool, list[float]] = {True: [], False: []}
+    took: dict[bool, list[list[float]]] = {True: [], False: []}
     with httpx.Client(base_url=server.url, timeout=60) as client:
-        for block in range(2 * (requests // BLOCK) + 1):
-            learning = block % 2 == 1
+        for turn in range(2 * (requests // block) + 1):
+            learning, times = turn % 2 == 1, []
             (teacher.on.set if learning else teacher.on.clear)()
-            for _ in range(BLOCK):
+            for _ in range(block):
                 start = time.perf_counter()
                 client.post(path, json=body).raise_for_status()
-                if block:  # the first is a warm-up
-                    took[learning].append(1e3 * (time.perf_counter() - start))
+                times.append(1e3 * (time.perf_counter() - start))
+            if turn:  # the first is a warm-up
+                took[learning].append(times)
     teacher.on.clear()
-    row = {
-        f"{name}_{q}": float(np.percentile(took[on], q))
-        for on, name in ((False, "off"), (True, "on"))
-        for q in (50, 99)
+    off, on = (np.array(took[learning]) for learning in (False, True))
+    row: dict[str, object] = {
+        f"{name}_{q}": round(float(np.percentile(times, q)), 2)
+        for name, times in (("off", off), ("on", on))
+        for q in (50, 95, 99)
     }
-    return row | {
-        "ratio_50": row["on_50"] / row["off_50"],
-        "ratio_99": row["on_99"] / row["off_99"],
-        "n": len(took[True]),
-    }
+    ratios = {f"ratio_{q}": round(float(np.percentile(on, q) / np.percentile(off, q)), 3) for q in (50, 95, 99)}
+    return {**row, **ratios, "ratio_99_between": between(off, on), "n": on.size}
+
+
+def between(off: np.ndarray, on: np.ndarray) -> list[float]:
+    """A 95 % interval of the ratio of the 99th percentiles, by drawing blocks anew."""
+    draw = np.random.default_rng(0)
+    ratios = []
+    for _ in range(DRAWS):
+        one, other = (np.percentile(t[draw.integers(len(t), size=len(t))], 99) for t in (on, off))
+        ratios.append(one / other)
+    return [round(float(q), 3) for q in np.percentile(ratios, (2.5, 97.5))]
 
 
 def main() -> None:
     """Measure, print, write."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--requests", type=int, default=400)
+    options.add_argument("--requests", type=int, default=2_000, help="to memory; a fifth of it to the model")
     requests = options.parse_args().requests
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -86,10 +116,11 @@ def main() -> None:
         ):
             client.post("/v1/nexus/teach", json={"text": "The shop opens at nine."}).raise_for_status()
             teacher = Teacher(server.url)
-            rows["memory answers"] = measure(server, "/v1/chat/completions", MEMORY, requests, teacher)
+            rows["memory answers"] = measure(server, "/v1/chat/completions", MEMORY, requests, 125, teacher)
             with Server(release, "--raw") as raw:  # the teacher writes to the first one, on the same cores
-                rows["the model answers"] = measure(raw, "/v1/completions", MODEL, requests, teacher)
+                rows["the model answers"] = measure(raw, "/v1/completions", MODEL, requests // 5, 10, teacher)
             rows["taught"] = teacher.taught
+            teacher.close()
     print(json.dumps(rows, indent=1))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

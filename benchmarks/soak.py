@@ -2,9 +2,10 @@
 
     python benchmarks/soak.py --minutes 30
 
-Clients of seven kinds ask a tiny model over HTTP again and again. The server's resident memory is taken every few
-seconds, and a line is fitted to the part after the warm-up (a quarter of the time, in which caches fill up to their
-budget). Prints one JSON line and writes it to benchmarks/results/soak.json.
+Clients of seven kinds ask a tiny model over HTTP again and again. Every few seconds the server is asked what it takes:
+in RAM, of the heap (held by somebody, and free but not given back), and in each of its bounded stores. The first half
+fills these stores; over the second one a line is fitted, and nothing should grow. Prints a table by eighths of the
+time and one JSON line, which is written to benchmarks/results/soak.json too.
 """
 
 import argparse
@@ -23,7 +24,12 @@ import psutil
 
 from benchmarks.live_server import Server, tiny_folder
 
-CACHE_MIB, EVERY, WARM = 16, 5.0, 0.25
+CACHE_MIB, EVERY, PARTS = 16, 5.0, 8
+MIB = 2**20
+LOOKED_AT = {  # columns of the table: metrics of the server, and in what they are told
+    "resident_bytes": MIB, "heap_used_bytes": MIB, "heap_free_bytes": MIB, "prefix_cache_bytes": MIB,
+    "prefix_cache_states": 1, "kept_response_bytes": MIB, "kept_responses": 1, "running": 1, "waiting": 1,
+}  # fmt: skip
 TEXT = {"model": "tiny", "max_tokens": 60}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}, "required": ["a", "b"]}
 FORM = {"type": "json_schema", "json_schema": {"name": "pair", "schema": SCHEMA}}
@@ -101,29 +107,47 @@ def keep_asking(url, number, pause, until, seen):
             time.sleep(chance.uniform(0, 2 * pause))
 
 
+def look(url):
+    """What the server takes now, in the units of the table."""
+    text = httpx.get(f"{url}/metrics", timeout=60).text
+    told = dict(line.split() for line in text.splitlines() if line.startswith("nexus_") and "{" not in line)
+    return {name: float(told.get(f"nexus_{name}", "nan")) / unit for name, unit in LOOKED_AT.items()}, told
+
+
 def watch(server, seconds):
-    """Minutes and MiB, every few seconds."""
-    process, began, points = psutil.Process(server.process.pid), time.monotonic(), []
+    """Minutes, and what the server takes at each."""
+    began, times, rows = time.monotonic(), [], []
     while time.monotonic() - began < seconds:
-        points.append(((time.monotonic() - began) / 60, process.memory_info().rss / 2**20))
+        times.append((time.monotonic() - began) / 60)
+        rows.append(look(server.url)[0])
         time.sleep(EVERY)
-    return np.array(points)
-
-
-def metric(text, name):
-    return next((float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} ")), 0.0)
+    return np.array(times), {name: np.array([row[name] for row in rows]) for name in LOOKED_AT}
 
 
 def settled(url):
-    """What is left once everybody has gone."""
+    """What is left once everybody has gone: the stores, and the counts of the whole run."""
     for _ in range(100):
-        text = httpx.get(f"{url}/metrics").text
-        left = {name: metric(text, f"nexus_{name}") for name in ("running", "waiting")}
-        if not any(left.values()):
+        now, told = look(url)
+        if not (now["running"] or now["waiting"]):
             break
         time.sleep(0.2)
-    totals = ("answer_tokens_total", "cancelled_total", "refused_total", "failed_total", "prefix_cache_bytes")
-    return {**left, **{name: metric(text, f"nexus_{name}") for name in totals}}
+    totals = ("answer_tokens_total", "cancelled_total", "refused_total", "failed_total")
+    return {name: round(value, 2) for name, value in now.items()} | {
+        name: float(told.get(f"nexus_{name}", 0)) for name in totals
+    }
+
+
+def growth(times, values):
+    """What a line through the second half rises by from its beginning to its end, with the line's standard error.
+
+    Neighbouring values are alike, so the error is that of a line through the medians of eighths of this half.
+    """
+    late = times > times[-1] / 2
+    x, y = (np.array([np.median(part) for part in np.array_split(values_[late], PARTS)]) for values_ in (times, values))
+    slope, offset = np.polyfit(x, y, 1)
+    spread = np.sqrt(np.sum((y - slope * x - offset) ** 2) / (len(x) - 2) / np.sum((x - x.mean()) ** 2))
+    span = times[-1] / 2
+    return round(float(slope * span), 2), round(float(spread * span), 2)
 
 
 def measure(minutes, clients, pause):
@@ -137,23 +161,27 @@ def measure(minutes, clients, pause):
         threads = [threading.Thread(target=keep_asking, args=one) for one in arguments]
         for thread in threads:
             thread.start()
-        points = watch(server, seconds)
+        times, columns = watch(server, seconds)
         for thread in threads:
             thread.join()
         left = settled(server.url)
-        handles = psutil.Process(server.process.pid).num_fds()
-    late = points[points[:, 0] > WARM * minutes]
-    slope = float(np.polyfit(late[:, 0], late[:, 1], 1)[0])
-    quarters = [round(float(np.median(part[:, 1])), 1) for part in np.array_split(points, 4)]
+        process = psutil.Process(server.process.pid)
+        handles, at_work = process.num_fds(), process.num_threads()
+    eighths = {name: [round(float(np.median(p)), 2) for p in np.array_split(c, PARTS)] for name, c in columns.items()}
+    memory = ("resident_bytes", "heap_used_bytes", "heap_free_bytes")
     return {
         "minutes": minutes,
         "requests": sum(seen.values()),
         "by_kind_and_status": dict(sorted(seen.items())),
-        "rss_mib_by_quarter": quarters,
-        "growth_mib_per_hour_after_warm_up": round(60 * slope, 2),
-        "open_files_at_the_end": handles,
-        **left,
+        "by_eighth": eighths,
+        "growth_of_second_half_mib_and_error": {name: growth(times, columns[name]) for name in memory},
+        "at_the_end": {**left, "open_files": handles, "threads": at_work},
     }
+
+
+def table(eighths):
+    """Names and medians of each eighth of the time."""
+    return "\n".join(f"{name:24}" + "".join(f"{value:10.1f}" for value in row) for name, row in eighths.items())
 
 
 if __name__ == "__main__":
@@ -162,7 +190,9 @@ if __name__ == "__main__":
     parser.add_argument("--clients", type=int, default=14)
     parser.add_argument("--pause", type=float, default=0.2, help="mean seconds between a client's requests")
     arguments = parser.parse_args()
-    result = json.dumps(measure(arguments.minutes, arguments.clients, arguments.pause))
+    found = measure(arguments.minutes, arguments.clients, arguments.pause)
+    print(table(found["by_eighth"]))
+    result = json.dumps(found)
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
     (results / "soak.json").write_text(result + "\n")

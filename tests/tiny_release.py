@@ -21,10 +21,13 @@ CHATML = (
 
 
 def byte_tokenizer() -> Tokenizer:
-    """One id a byte (0 to 255), then the special tokens."""
+    """One id a byte (0 to 255), then the special tokens.
+
+    Texts are cut into words as real tokenizers do it; else each whole text would be kept as a word that is known.
+    """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     made = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens(SPECIAL)
     return made

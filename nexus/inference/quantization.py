@@ -10,12 +10,13 @@ stays as it is: it is looked up, not multiplied). ::
 Source: Dettmers et al., LLM.int8(), arXiv:2208.07339, section 2.1 ("vector-wise quantization").
 """
 
-import ctypes
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nexus.inference.heap import trim_heap
 
 M = TypeVar("M", bound=nn.Module)
 CODES = 127  # symmetric: -128 is not used, so that a negated weight has negated codes
@@ -76,7 +77,7 @@ def quantize(model: M) -> M:
         raise ValueError("model: has no nn.Linear left; it is quantised already, or is made of other layers")
     for parent, name in found:
         setattr(parent, name, Int8Linear(getattr(parent, name)))
-    _give_back()
+    trim_heap()  # of the room of the old weights (135M release: 899 MB, then 536)
     return model
 
 
@@ -84,13 +85,6 @@ def weight_bytes(model: nn.Module) -> int:
     """Bytes of all parameters and buffers, shared ones once."""
     tensors = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
     return sum(t.numel() * t.element_size() for t in tensors.values())
-
-
-def _give_back() -> None:
-    """Return the room of the old weights to the system; glibc keeps it by itself (135M release: 899 MB, then 536)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-    if trim is not None:
-        trim(0)
 
 
 def _plain(module: nn.Module) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
+from nexus.inference.heap import trim_heap
 from nexus.inference.release import Release
 from nexus.serving.answering import answer, wholes
 from nexus.serving.audit import Audit
@@ -31,6 +32,7 @@ from nexus.serving.weights import OwnersWeights
 
 BODY = 2 * 2**20  # bytes of a request at most
 BODY_SECONDS = 30  # for a client to send it
+TIDY = 30  # seconds between two times that free memory is given back
 EXACT = 2**53  # below this a float holds every whole number
 STREAM = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # headers: nothing on the way may hold it back
 
@@ -70,7 +72,10 @@ def make_app(
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         engine.start()
+        tidying = asyncio.create_task(_tidy())
         yield
+        tidying.cancel()
+        await asyncio.gather(tidying, return_exceptions=True)
         await asyncio.to_thread(engine.close)
         if audit is not None:
             audit.close()
@@ -94,6 +99,13 @@ def make_app(
     describe(app, engine.release, name)
     app.add_middleware(Guard, host=host, keys=keys, metrics=engine.metrics, limits=limits, audit=audit)
     return app
+
+
+async def _tidy() -> None:
+    """Give the heap's free pages back now and then, else they grow with every unusual mix of requests."""
+    while True:
+        await asyncio.sleep(TIDY)
+        await asyncio.to_thread(trim_heap)
 
 
 def _add_text(app: Any, engine: Engine, name: str, path: str, read: Reader) -> None:
@@ -169,6 +181,8 @@ def _allowed(app: Any, request: Any) -> dict[str, str]:
 
 async def _json(request: Any) -> dict[str, Any]:
     """The request's body, of bounded size and time."""
+    from starlette.requests import ClientDisconnect
+
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # other kinds are sent by web pages without asking first
         raise ApiError(415, f"Content-Type: {kind[:60]!r} is not read here; send application/json", "Content-Type")
@@ -181,6 +195,8 @@ async def _json(request: Any) -> dict[str, Any]:
                     raise ApiError(413, f"body: is larger than {BODY} bytes; send less", code="body_too_large")
     except TimeoutError:
         raise ApiError(408, f"body: did not come within {BODY_SECONDS} s; send it faster") from None
+    except ClientDisconnect:  # not a failure of the server's: nothing to log
+        raise ApiError(499, "body: the client went away before it was whole", code="cancelled") from None
     try:
         content = json.loads(body, parse_float=_number, parse_constant=_no_constant)
         json.dumps(content, ensure_ascii=False).encode()  # half a character, as in "\\ud800", is no text

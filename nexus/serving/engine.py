@@ -46,6 +46,7 @@ class Engine:
     ) -> None:
         self.release, self.metrics, self.desk = release, Metrics(), desk
         self._batch = Batch(release, rows, cache_bytes)
+        self.metrics.watch("prefix_cache_states", "States in the prefix cache", lambda: len(self._batch.cache))
         self._most, self._rows = rows + queue, rows
         self._open: set[Row] = set()
         self._inbox: list[Row] = []

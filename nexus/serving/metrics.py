@@ -4,7 +4,10 @@ The one idea: counts and times only. No metric carries a text, a key or a client
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
+
+from nexus.training.audit.memory import heap_bytes, resident_megabytes
 
 RECENT = 200  # decisions that a chart of them shows
 TIMES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
@@ -39,6 +42,22 @@ class Metrics:
         self.first = Histogram("nexus_first_token_seconds", "From request to first token", buckets=TIMES, **made)
         self.whole = Histogram("nexus_answer_seconds", "From request to last token", buckets=TIMES, **made)
 
+        self._watch_memory()
+
+    def watch(self, name: str, words: str, look: Callable[[], float]) -> None:
+        """Tell of a number that ``look`` reads whenever it is asked for, in whatever thread asks."""
+        from prometheus_client import Gauge
+
+        Gauge(f"nexus_{name}", words, registry=self.registry).set_function(look)
+
+    def _watch_memory(self) -> None:
+        """What the process takes, as far as this system says: what nobody holds is no leak, it is used again."""
+        if resident_megabytes() is not None:
+            self.watch("resident_bytes", "Of the process, in RAM", lambda: 2**20 * (resident_megabytes() or 0.0))
+        if heap_bytes() is not None:
+            self.watch("heap_used_bytes", "Of the heap, held by somebody", lambda: _heap(0))
+            self.watch("heap_free_bytes", "Of the heap, free and not given back to the system", lambda: _heap(1))
+
     def decided(self, channel: str, answered: bool) -> None:
         """Count what the gate did with one question."""
         self.decisions.labels(channel or "none", str(answered).lower()).inc()
@@ -53,3 +72,8 @@ class Metrics:
         from prometheus_client import generate_latest
 
         return generate_latest(self.registry)
+
+
+def _heap(part: int) -> float:
+    heap = heap_bytes()
+    return 0.0 if heap is None else heap[part]

@@ -105,7 +105,7 @@ class PrefixCache:
         if key in self._entries:
             self._entries.move_to_end(key)
             return
-        entry = _entry(known, state)
+        entry = _entry(key[1], state)
         if entry.nbytes > self.budget:
             return
         self._entries[key] = entry
@@ -124,9 +124,10 @@ class PrefixCache:
             self.nbytes -= self._entries.pop(key).nbytes
 
 
-def _entry(ids: Ids, state: LMState) -> _Entry:
+def _entry(ids: bytes, state: LMState) -> _Entry:
+    """``ids`` are those of the key, which are not copied."""
     kept = compact(state)
-    return _Entry(ids, kept, kept.nbytes() + ids.nbytes)
+    return _Entry(np.frombuffer(ids, dtype=np.int32), kept, kept.nbytes() + len(ids))
 
 
 def _common(one: Ids, other: Ids) -> int:

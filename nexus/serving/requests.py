@@ -101,6 +101,8 @@ def _read(fields: Fields, release: Release, ids: list[int], owner: str, limits: 
 
 def _schema(value: object) -> dict[str, Any] | None:
     """The JSON schema that the answer has to follow, None if it is free."""
+    if isinstance(value, dict):
+        value = {key: part for key, part in value.items() if part is not None}
     if value is None or value == {"type": "text"}:
         return None
     if value == {"type": "json_object"}:

@@ -142,7 +142,7 @@ def _tool(tool: Any) -> Any:
 
 
 def _format(text: object) -> object:
-    if not isinstance(text, dict) or set(text) - {"format"}:
+    if not isinstance(text, dict) or any(text[key] is not None for key in text if key != "format"):
         raise wrong("text", text, "is no form of a text", 'give {"format": {...}}')
     given = text.get("format")
     if isinstance(given, dict) and given.get("type") == "json_schema":

@@ -1,7 +1,8 @@
 """Responses that clients may refer to later, in memory and within bounds.
 
 The one idea: nothing that was said is written to disk, so what is kept is kept for a while: the oldest go first, all go
-with the server, and a client that refers to one that is gone is told to send the conversation itself.
+with the server, and a client that refers to one that is gone is told to send the conversation itself. They are kept as
+the bytes of their JSON, so that what is counted is what is taken: as objects they would take several times as much.
 """
 
 import json
@@ -21,7 +22,6 @@ class Stored:
 
     body: dict[str, Any]
     messages: Chat
-    nbytes: int
 
 
 class ResponseStore:
@@ -29,19 +29,24 @@ class ResponseStore:
 
     Args:
         number, nbytes: bounds.
+
+    Attributes:
+        nbytes: taken now.
     """
 
     def __init__(self, number: int = NUMBER, nbytes: int = BYTES) -> None:
-        self._number, self._most, self._bytes = number, nbytes, 0
-        self._kept: OrderedDict[tuple[str, str], Stored] = OrderedDict()
+        self._number, self._most, self.nbytes = number, nbytes, 0
+        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def put(self, owner: str, body: dict[str, Any], messages: Chat) -> None:
         """Keep a reply."""
-        stored = Stored(body, messages, len(json.dumps([body, messages])))
-        self._kept[owner, body["id"]] = stored
-        self._bytes += stored.nbytes
-        while self._kept and (len(self._kept) > self._number or self._bytes > self._most):
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        kept = self._kept[owner, body["id"]] = json.dumps([body, messages], ensure_ascii=False).encode()
+        self.nbytes += len(kept)
+        while self._kept and (len(self._kept) > self._number or self.nbytes > self._most):
+            self.nbytes -= len(self._kept.popitem(last=False)[1])
 
     def get(self, owner: str, ident: str, field: str) -> Stored:
         """A reply of this owner.
@@ -55,9 +60,9 @@ class ResponseStore:
                 "most and never over a restart; send the whole conversation as input"
             )
             raise ApiError(404, message, field, "response_not_found")
-        return self._kept[owner, ident]
+        return Stored(*json.loads(self._kept[owner, ident]))
 
     def drop(self, owner: str, ident: str) -> None:
         """Forget a reply; raises as :meth:`get`."""
-        self._bytes -= self.get(owner, ident, "response_id").nbytes
-        del self._kept[owner, ident]
+        self.get(owner, ident, "response_id")
+        self.nbytes -= len(self._kept.pop((owner, ident)))

@@ -26,6 +26,8 @@ def add_responses(app: Any, engine: Engine, name: str, read_json: ReadJson) -> N
     from fastapi.responses import JSONResponse, Response, StreamingResponse
 
     store = ResponseStore()
+    engine.metrics.watch("kept_responses", "Replies of /v1/responses that are kept", lambda: len(store))
+    engine.metrics.watch("kept_response_bytes", "Bytes of these", lambda: store.nbytes)
 
     @app.post(PATH, response_model=None)
     async def respond(request: Request) -> Response:

@@ -15,6 +15,7 @@ from nexus.layers.attention import AttentionState
 from nexus.layers.attention.visibility import EMPTY
 
 EVERYTHING = 0  # the window of layers whose caches grow
+WIDEST = 16  # bytes of the largest type of numbers
 
 
 def join(batch: LMState | None, row: LMState) -> LMState:
@@ -49,10 +50,39 @@ def trim(state: LMState) -> LMState:
 
 
 def compact(state: LMState) -> LMState:
-    """An independent copy without spare room, for keeping."""
+    """An independent copy without spare room, for keeping.
+
+    All of it lies in one piece of memory: many small ones, dropped one by one, would leave as many holes in the heap.
+    """
     grows = EVERYTHING in state.seen
     layers = tuple(_cut(layer, 0) if grows else layer for layer in state.layers)
-    return replace(state, layers=layers).map(_copy)
+    state, piece = replace(state, layers=layers), _Piece()
+    state.map(piece.count)
+    return state.map(piece.copy)
+
+
+class _Piece:
+    """Memory for several tensors: first all are counted, then all are copied, in the same order."""
+
+    def __init__(self) -> None:
+        self._size = self._at = 0
+        self._bytes: Tensor | None = None
+
+    def count(self, tensor: Tensor) -> Tensor:
+        self._size += _room(tensor)
+        return tensor
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        if self._bytes is None:
+            self._bytes = torch.empty(self._size, dtype=torch.uint8, device=tensor.device)
+        place = self._bytes[self._at : self._at + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        self._at += _room(tensor)
+        return place.copy_(tensor)
+
+
+def _room(tensor: Tensor) -> int:
+    """Bytes, so that what comes behind may be of any type."""
+    return -(-tensor.nbytes // WIDEST) * WIDEST
 
 
 def _cut(layer: LayerState, first: int) -> LayerState:
@@ -60,7 +90,3 @@ def _cut(layer: LayerState, first: int) -> LayerState:
         return layer
     key, value = layer.key[:, :, first : layer.length], layer.value[:, :, first : layer.length]
     return AttentionState(key, value, layer.length - first)
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.clone(memory_format=torch.contiguous_format)

@@ -1,7 +1,7 @@
 """The forms of requests and replies, as JSON schemas for the OpenAPI document.
 
-The one idea: a request's form is closed, since what is not known is refused; a reply's names what is promised, and
-there may be more.
+The one idea: a request's form is closed, since what is not known is refused (null is nothing, and taken); a reply's
+names what is promised, and there may be more.
 """
 
 from typing import Any
@@ -42,9 +42,9 @@ def array(items: Schema, least: int = 0, most: int | None = None) -> Schema:
 
 
 def obj(properties: Schema, *required: str, **more: Any) -> Schema:
-    """An object with these fields and no others."""
-    made = {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
-    return {**made, **more}
+    """An object with these fields and no others; null counts as not given, under whatever name."""
+    made = {"type": "object", "properties": properties, "required": list(required)}
+    return {**made, "additionalProperties": {"type": "null"}, **more}
 
 
 def only_with(field: str, flag: str) -> Schema:
@@ -53,7 +53,12 @@ def only_with(field: str, flag: str) -> Schema:
     return {"anyOf": [on, {"properties": {field: {"type": "null"}}}]}
 
 
-ERROR = obj({"message": TEXT, "type": TEXT, "param": or_null(TEXT), "code": or_null(TEXT)}, "message", "type")
+ERROR = obj(
+    {"message": TEXT, "type": TEXT, "param": or_null(TEXT), "code": or_null(TEXT)},
+    "message",
+    "type",
+    additionalProperties=False,
+)
 STOP = {"type": "string", "minLength": 1, "maxLength": STOP_LENGTH}
 CHANCE: Schema = {
     "temperature": or_null(number(0, 2)),

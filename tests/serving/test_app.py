@@ -1,6 +1,7 @@
 """The application over HTTP, without a socket: forms, refusals, and the same answers as from the model itself."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -253,6 +254,25 @@ def test_health_and_metrics(client):
     assert 'nexus_requests_total{path="/v1/completions",status="200"}' in text
     assert "nexus_first_token_seconds_bucket" in text
     assert "/v1/models/other" not in text
+
+
+def test_stores_and_memory_are_told(client):
+    client.post("/v1/responses", json={"model": "nexus", "input": "Hello", "max_output_tokens": 4})
+    text = client.get("/metrics").text
+    told = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if not line.startswith("#")}
+    assert told["nexus_kept_responses"] >= 1
+    assert told["nexus_kept_response_bytes"] > 100
+    assert told["nexus_prefix_cache_states"] >= 1
+    if "nexus_resident_bytes" in told:
+        assert told["nexus_resident_bytes"] > 2**24
+
+
+def test_free_memory_is_given_back_now_and_then(monkeypatch):
+    given = threading.Event()
+    monkeypatch.setattr(app_module, "TIDY", 0.01)
+    monkeypatch.setattr(app_module, "trim_heap", given.set)
+    with served():
+        assert given.wait(60)
 
 
 def test_a_model_that_fails_is_reported_and_the_server_goes_on():

@@ -17,7 +17,16 @@ BODIES = [
     ("/v1/chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": True}}),
     ("/v1/chat/completions", {**CHAT, "tools": TOOLS, "tool_choice": "auto"}),
     ("/v1/chat/completions", {**CHAT, "response_format": {"type": "json_object"}}),
-    ("/v1/completions", {"model": "nexus", "prompt": [1, 2, 3], "max_tokens": 3, "logprobs": 1}),
+    (  # clients send replies back with all that is not in them
+        "/v1/chat/completions",
+        {
+            **CHAT,
+            "messages": [{"role": "user", "content": "a", "audio": None}],
+            "response_format": {"type": "text", "x": None},
+        },
+    ),
+    ("/v1/completions", {"model": "nexus", "prompt": [1, 2, 3], "max_tokens": 3, "logprobs": 1, "audio": None}),
+    ("/v1/responses", {"model": "nexus", "input": "a", "max_output_tokens": 3, "text": {"format": None, "x": None}}),
     ("/v1/embeddings", {"model": "nexus", "input": ["a", "b"], "encoding_format": "base64"}),
     ("/v1/responses", {"model": "nexus", "input": [{"role": "user", "content": "a"}], "max_output_tokens": 3}),
 ]

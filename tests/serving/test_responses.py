@@ -118,7 +118,15 @@ def test_the_store_keeps_its_bounds():
     store.put("a", {"id": "large", "text": "x" * 9_960}, [])
     assert [ident for _, ident in store._kept] == ["large"]
     store.drop("a", "large")
-    assert store._bytes == 0
+    assert (len(store), store.nbytes) == (0, 0)
+
+
+def test_what_the_store_keeps_is_what_was_said():
+    store, body, said = ResponseStore(), {"id": "1", "text": "Grüße 😀"}, [{"role": "user", "content": "ä"}]
+    store.put("a", body, said)
+    kept = store.get("a", "1", "response_id")
+    assert (kept.body, kept.messages) == (body, said)
+    assert store.nbytes == sum(map(len, store._kept.values()))
 
 
 def test_functions_are_items(free):

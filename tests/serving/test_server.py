@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import pytest
 
 from nexus.cli import main
 from nexus.serving.guard import is_loopback, read_keys
-from nexus.serving.server import check_versions
+from nexus.serving.server import bind, check_versions
 from tests.serving.small import release_of
 from tests.serving.test_weights import add_version
 from tests.tiny_release import never_end, tiny_model, write_release
@@ -67,6 +68,15 @@ def test_the_official_client_is_served_until_the_server_is_told_to_stop(server):
         assert reasons[-1] == "length", "an answer under way is finished"
     assert process.wait(30) == 0
     assert KEY not in "".join(process.lines)
+
+
+def test_an_answer_does_not_wait_for_the_receipt_of_its_head():
+    _, listening = bind(None, "127.0.0.1", 0)
+    with listening, socket.create_connection(listening.getsockname()):
+        taken, _ = listening.accept()
+        with taken:
+            assert taken.proto == socket.IPPROTO_TCP, "else asyncio leaves the option alone"
+            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 class City(pydantic.BaseModel):
@@ -133,6 +143,17 @@ def test_a_client_that_goes_away_stops_its_answer(server):
     with httpx.Client(headers=headers, timeout=30.0) as client:
         wait_for(client, url, "nexus_cancelled_total 2.0")
         wait_for(client, url, "nexus_running 0.0")
+
+
+def test_a_client_that_goes_away_within_its_request_is_no_failure(server):
+    process, url = server
+    port = int(re.search(r":(\d+)/", url)[1])
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as plug:
+        plug.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+    with httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=30.0) as client:
+        wait_for(client, url, 'nexus_requests_total{path="/v1/completions",status="499"} 1.0')
+    assert not any("Traceback" in line for line in process.lines)
 
 
 def wait_for(client, url, line):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -32,15 +32,28 @@ def _mallinfo() -> Callable[[], Any] | None:
     return function
 
 
-def allocated_megabytes() -> float | None:
-    """What the heap holds for somebody (on a GPU: for tensors); None where the system doesn't say."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.memory_allocated() / 2**20
+class Heap(NamedTuple):
+    """Bytes of the C library's heap, all its arenas: held by somebody, and free but not given back to the system."""
+
+    used: int
+    free: int
+
+
+def heap_bytes() -> Heap | None:
+    """What the heap holds and what it keeps; None where the C library doesn't say."""
     ask = _mallinfo()
     if ask is None:
         return None
     found = ask()
-    return (found.uordblks + found.hblkhd) / 2**20
+    return Heap(found.uordblks + found.hblkhd, found.fordblks)
+
+
+def allocated_megabytes() -> float | None:
+    """What the heap holds for somebody (on a GPU: for tensors); None where the system doesn't say."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.memory_allocated() / 2**20
+    heap = heap_bytes()
+    return None if heap is None else heap.used / 2**20
 
 
 def resident_megabytes() -> float | None:
