@@ -119,13 +119,7 @@ def _add_certify(commands: Any) -> None:
     add("--delta", metavar="P", type=float, default=0.05, help="how often that may fail (default: %(default)s)")
     add("--out", metavar="DIR", help="where it is written (default: the release's folder, else certificate)")
     add("--release", metavar="DIR", help="the release that is asked, or answered; the certificate is bound to it")
-    add(
-        "--samples",
-        metavar="K",
-        type=int,
-        default=0,
-        help="answers drawn beside each, for the score: slower; no surer on our own sets",
-    )
+    add("--samples", metavar="K", type=int, default=0, help="answers drawn beside each: slower, hardly ever surer")
     add("--tokens", metavar="N", type=int, help="cut its answers off here (default: 32)")
     add("--memory", metavar="FILE", help="the journal it answered with; the certificate is bound to it")
     add("--prompt", metavar="TEXT", default="", help="how it was asked; the certificate is bound to it")
