@@ -2,7 +2,6 @@
 
     python benchmarks/ssm_learning.py                     # all, a few minutes each
     python benchmarks/ssm_learning.py copying mamba s4d   # one task, some layers
-    python benchmarks/ssm_learning.py choose s5           # what the digits' recipe was chosen by
 
 copying  tokens among noise are repeated at the end: what to keep depends on the token (arXiv:2312.00752, section 4.1)
 recall   the value that a key was given earlier in the text (associative recall, arXiv:2212.14052, section 3), asked of
@@ -18,7 +17,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -39,24 +37,13 @@ from nexus.layers.ssm.xlstm import MLSTM, SLSTM
 class GatedS5(nn.Module):
     """S5 with the activation that its paper's layers have behind the linear system: ``g sigmoid(W g)``, g = gelu(y)."""
 
-    def __init__(self, width: int, blocks: int = 1) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.ssm, self.gate = S5(width, width, blocks, dt_min=0.01), nn.Linear(width, width)
+        self.ssm, self.gate = S5(width, width, dt_min=0.01), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         y = F.gelu(self.ssm(x)[0])
         return y * torch.sigmoid(self.gate(y)), None
-
-
-class BothWays(nn.Module):
-    """A layer over the text and another over the text turned round, added up."""
-
-    def __init__(self, forth: nn.Module, back: nn.Module) -> None:
-        super().__init__()
-        self.forth, self.back = forth, back
-
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        return self.forth(x)[0] + self.back(x.flip(1))[0].flip(1), None
 
 
 LAYERS: dict[str, Callable[[int], nn.Module]] = {
@@ -64,7 +51,6 @@ LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "s4": lambda d: S4(d, d_state=16, dt_min=0.01),
     "s4d": lambda d: S4D(d, d_state=16, dt_min=0.01),
     "s5": GatedS5,
-    "s5_blocks": lambda d: GatedS5(d, 4),
     "h3": lambda d: H3(d, d_state=16, head_dim=4),
     "hyena": lambda d: Hyena(d, 64, filter_width=32, bands=8),
     "gated_delta_net": lambda d: GatedDeltaNet(d, 2, d // 2, d // 2),
@@ -83,31 +69,19 @@ SEEDS = {"digits": 3}  # one where the test is as large as one likes
 
 
 class Stack(nn.Module):
-    """``x + layer(norm(x))`` a few times between an embedding (or a linear map of numbers) and a head.
+    """``x + layer(norm(x))`` a few times between an embedding (or a linear map of numbers) and a head."""
 
-    Dropout takes whole channels of a text, at all times alike, as the code of S4 and S5 does.
-    """
-
-    def __init__(
-        self,
-        layer: Callable[[int], nn.Module],
-        inputs: int,
-        outputs: int,
-        width: int,
-        depth: int,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, layer: Callable[[int], nn.Module], inputs: int, outputs: int, width: int, depth: int) -> None:
         super().__init__()
         self.embed = nn.Embedding(inputs, width) if inputs > 1 else nn.Linear(1, width)
         self.layers = nn.ModuleList(layer(width) for _ in range(depth))
         self.norms = nn.ModuleList(RMSNorm(width) for _ in range(depth))
-        self.drop = nn.Dropout1d(dropout) if dropout else nn.Identity()
         self.head = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(x)
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = x + self.drop(layer(norm(x))[0].mT).mT
+            x = x + layer(norm(x))[0]
         return x
 
 
@@ -172,62 +146,26 @@ def _right(logits: Tensor, y: Tensor) -> float:
     return float((logits.argmax(-1) == y)[wanted].float().mean())
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How the digits are learnt."""
-
-    epochs: int = 60
-    width: int = 48
-    depth: int = 2
-    dropout: float = 0.1
-    decay: float = 0.05
-    both_ways: bool = False
-
-
-RECIPE = Recipe()
-# what was compared on a fifth of the training digits, before the test digits were looked at
-CHOICES = {
-    "as before": Recipe(epochs=20, dropout=0.0, decay=0.01),
-    "longer, dropout 0.1": Recipe(),
-    "both ways": Recipe(both_ways=True),
-    "four layers": Recipe(depth=4, dropout=0.2),
-    "wider": Recipe(width=96, dropout=0.2),
-}
-
-
-def digits(choosing: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pixels (n, 64, 1) and classes to learn from, then those held out.
-
-    1,437 digits and 360; where a recipe is being chosen 1,149 and 288 of the former, so that the 360 stay unseen.
-    """
+def digits_accuracy(name: str, seed: int = 0, epochs: int = 20, width: int = 48) -> float:
+    """Train on 1437 digits, test on 360; the mean over time goes into the head."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    images, labels = load_digits(return_X_y=True)
-    x, test_x, y, test_y = train_test_split(images / 16, labels, test_size=360, random_state=0, stratify=labels)
-    if choosing:
-        x, test_x, y, test_y = train_test_split(x, y, test_size=288, random_state=1, stratify=y)
-    pixels = [torch.tensor(p, dtype=torch.float32).unsqueeze(-1) for p in (x, test_x)]
-    return pixels[0], torch.tensor(y), pixels[1], torch.tensor(test_y)
-
-
-def digits_accuracy(name: str, seed: int = 0, recipe: Recipe = RECIPE, choosing: bool = False) -> float:
-    """Train on digits and name those held out; the mean over time goes into the head."""
     torch.manual_seed(seed)
-    x, y, test_x, test_y = digits(choosing)
-    make = LAYERS[name]
-    layer = (lambda d: BothWays(make(d), make(d))) if recipe.both_ways else make
-    model = Stack(layer, 1, 10, recipe.width, recipe.depth, recipe.dropout)
-    optimiser = torch.optim.AdamW(groups(model), lr=1e-2, weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [1e-2, 2e-3], recipe.epochs * -(-len(x) // 50))
-    for _ in range(recipe.epochs):
-        for rows in torch.randperm(len(x)).split(50):
-            loss = F.cross_entropy(model.head(model(x[rows]).mean(1)), y[rows])
+    images, labels = load_digits(return_X_y=True)
+    parts = train_test_split(images / 16, labels, test_size=360, random_state=0, stratify=labels)
+    train_x, test_x = (torch.tensor(p, dtype=torch.float32).unsqueeze(-1) for p in parts[:2])
+    train_y, test_y = (torch.tensor(p) for p in parts[2:])
+    model = Stack(LAYERS[name], 1, 10, width, depth=2)
+    optimiser = torch.optim.AdamW(groups(model), lr=1e-2, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [1e-2, 2e-3], epochs * -(-len(train_x) // 50))
+    for _ in range(epochs):
+        for rows in torch.randperm(len(train_x)).split(50):
+            loss = F.cross_entropy(model.head(model(train_x[rows]).mean(1)), train_y[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-    model.eval()
     with torch.no_grad():
         return float((model.head(model(test_x).mean(1)).argmax(-1) == test_y).float().mean())
 
@@ -254,15 +192,6 @@ def keep(key: str, found: object) -> None:
     RESULTS.write_text(json.dumps(results | {key: found}, indent=2) + "\n")
 
 
-def choose(name: str) -> None:
-    """Accuracy of each recipe on the digits kept for choosing, one seed."""
-    for title, recipe in CHOICES.items():
-        start = time.perf_counter()
-        score = digits_accuracy(name, 0, recipe, choosing=True)
-        print(f"choose   {name:16} {score:.3f}  ({title}; {time.perf_counter() - start:.0f} s)", flush=True)
-        keep(f"choose/{name}/{title}", score)
-
-
 def measure(task: str, name: str) -> None:
     """Train one layer on one task, as often as the task needs, and set it beside its bar."""
     start, runs = time.perf_counter(), []
@@ -279,10 +208,6 @@ def measure(task: str, name: str) -> None:
 def main(task: str = "", *names: str) -> None:
     """Run the tasks, print a table, write ``benchmarks/results/ssm_learning.json``."""
     torch.set_num_threads(1)
-    if task == "choose":
-        for name in names or ("s5",):
-            choose(name)
-        return
     for which in [task] if task else BARS:
         for name in names or BARS[which]:
             measure(which, name)

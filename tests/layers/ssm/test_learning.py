@@ -4,7 +4,13 @@ import pytest
 
 from benchmarks.ssm_learning import BARS, TASKS, accuracy
 
-MEASURED = [("parity", "slstm"), ("copying", "mamba")]
+MEASURED = [
+    ("parity", "slstm"),
+    ("copying", "mamba"),
+    ("recall", "gated_delta_net"),
+    ("recall", "h3"),
+    ("digits", "s5"),
+]
 
 
 @pytest.mark.slow
