@@ -4,14 +4,16 @@
     python benchmarks/ssm_learning.py copying mamba s4d   # one task, some layers
 
 copying  tokens among noise are repeated at the end: what to keep depends on the token (arXiv:2312.00752, section 4.1)
-recall   the value that a key was given earlier in the text (associative recall, arXiv:2212.14052, section 3)
+recall   the value that a key was given earlier in the text (associative recall, arXiv:2212.14052, section 3), asked of
+         every key in turn (as in arXiv:2312.04927)
 parity   whether the ones so far are odd: a state that has to be tracked (arXiv:2405.04517, section 4.1)
-digits   8x8 handwritten digits of scikit-learn, pixel by pixel (64 steps)
+digits   8x8 handwritten digits of scikit-learn, pixel by pixel (64 steps): mean of three seeds
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -62,6 +64,8 @@ BARS: dict[str, dict[str, float]] = {
     "parity": {"slstm": 0.99, "mlstm": -0.9},
     "digits": {"s4": 0.97, "s4d": 0.97, "s5": 0.97},
 }
+RESULTS = Path(__file__).parent / "results" / "ssm_learning.json"
+SEEDS = {"digits": 3}  # one where the test is as large as one likes
 
 
 class Stack(nn.Module):
@@ -91,13 +95,14 @@ def copying(batch: int, length: int = 24, kept: int = 4, letters: int = 6) -> tu
 
 
 def recall(batch: int, pairs: int = 8, keys: int = 10) -> tuple[Tensor, Tensor]:
-    """Keys and values in turn, then a key that has been there: its value is wanted."""
+    """Keys and values in turn; then every key again, in another order, before its value, which is wanted."""
     key = torch.rand(batch, keys).argsort(1)[:, :pairs]
     value = torch.randint(keys, 2 * keys, (batch, pairs))
-    asked = torch.randint(0, pairs, (batch, 1))
-    x = torch.cat((torch.stack((key, value), dim=2).flatten(1), key.gather(1, asked)), dim=1)
+    again = torch.rand(batch, pairs).argsort(1)
+    asked, answer = key.gather(1, again), value.gather(1, again)
+    x = torch.stack((torch.cat((key, asked), dim=1), torch.cat((value, answer), dim=1)), dim=2).flatten(1)
     y = torch.full_like(x, -100)
-    y[:, -1:] = value.gather(1, asked)
+    y[:, 2 * pairs :: 2] = answer
     return x, y
 
 
@@ -108,12 +113,13 @@ def parity(batch: int, length: int = 16) -> tuple[Tensor, Tensor]:
 
 
 TASKS = {"copying": (copying, 8), "recall": (recall, 20), "parity": (parity, 2)}
+SIZES = {"copying": (1500, 32), "recall": (3000, 64), "parity": (1500, 32)}  # steps at most, width
 
 
-def sequence_accuracy(task: str, name: str, seed: int = 0, steps: int = 1500, width: int = 32) -> float:
+def sequence_accuracy(task: str, name: str, seed: int = 0) -> float:
     """Train on fresh batches until the accuracy on the last ones stays above 99.5 %; accuracy on 512 new texts."""
     torch.manual_seed(seed)
-    make, vocabulary = TASKS[task]
+    (make, vocabulary), (steps, width) = TASKS[task], SIZES[task]
     model = Stack(LAYERS[name], vocabulary, vocabulary, width, depth=2)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, steps)
@@ -179,21 +185,32 @@ def accuracy(task: str, name: str, seed: int = 0) -> float:
     return digits_accuracy(name, seed) if task == "digits" else sequence_accuracy(task, name, seed)
 
 
+def keep(key: str, found: object) -> None:
+    """Add one result to the file, which another run may have added to meanwhile."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps(results | {key: found}, indent=2) + "\n")
+
+
+def measure(task: str, name: str) -> None:
+    """Train one layer on one task, as often as the task needs, and set it beside its bar."""
+    start, runs = time.perf_counter(), []
+    for seed in range(SEEDS.get(task, 1)):
+        runs.append(accuracy(task, name, seed))
+        score, bar = statistics.mean(runs), BARS[task].get(name, 0.0)
+        met = score >= bar if bar >= 0 else score <= -bar
+        keep(f"{task}/{name}", {"accuracy": score, "runs": runs, "bar": bar, "met": met})
+    verdict = f"{'at least' if bar >= 0 else 'at most'} {abs(bar):.2f}: {'met' if met else 'NOT MET'}"
+    each = " ".join(f"{run:.3f}" for run in runs)
+    print(f"{task:8} {name:16} {each}  ({verdict}; {time.perf_counter() - start:.0f} s)", flush=True)
+
+
 def main(task: str = "", *names: str) -> None:
     """Run the tasks, print a table, write ``benchmarks/results/ssm_learning.json``."""
     torch.set_num_threads(1)
-    target = Path(__file__).parent / "results" / "ssm_learning.json"
-    results = json.loads(target.read_text()) if target.is_file() else {}
     for which in [task] if task else BARS:
         for name in names or BARS[which]:
-            start = time.perf_counter()
-            score, bar = accuracy(which, name), BARS[which].get(name, 0.0)
-            met = score >= bar if bar >= 0 else score <= -bar
-            verdict = f"{'at least' if bar >= 0 else 'at most'} {abs(bar):.2f}: {'met' if met else 'NOT MET'}"
-            print(f"{which:8} {name:16} {score:.3f}  ({verdict}; {time.perf_counter() - start:.0f} s)", flush=True)
-            results[f"{which}/{name}"] = {"accuracy": score, "bar": bar, "met": met}
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(json.dumps(results, indent=2) + "\n")
+            measure(which, name)
 
 
 if __name__ == "__main__":
