@@ -134,6 +134,6 @@ def _farthest(sources: Tensor, free: Tensor) -> Tensor:
 
 TASKS = {
     "corridor": Task(corridor, 3, "line", 40, 8e-3, 500),
-    "parity": Task(parity, 3, "line", 24, 8e-3, 1_000),
+    "parity": Task(parity, 3, "line", 32, 8e-3, 1_000),
     "maze": Task(maze, 7, "grid", 24, 5e-3, 1_500),
 }  # fmt: skip
