@@ -1,20 +1,21 @@
 """Does energy descent think longer about what is harder, and shorter on the whole? Beside fixed depth, ACT, PonderNet.
 
-    python benchmarks/mind_energy.py            5 seeds a task
-    python benchmarks/mind_energy.py --quick    1 seed, fewer steps
+    python benchmarks/mind_energy.py            5 seeds a task (about twenty minutes)
+    python benchmarks/mind_energy.py --quick    1 seed
+    python benchmarks/mind_energy.py --tasks parity --stops energy --seeds 3,4 --more
 
-Three tasks whose difficulty is how far news has to travel before an answer is known: a corridor with walls (which cells
-can be reached from its left end), a maze (the same among trees of rooms), and parity of the bits since the last mark.
-In all of them short ways and long ones look alike from nearby, so there is no way around waiting. All learners share
-one cell, the energy's step; they differ in when they stop. Measured: accuracy (all cells of a sample right), mean
-steps, rank correlation of steps and difficulty, the fixed depth that is as accurate, and accuracy at four times the
-steps trained with. Writes results/mind_energy.json.
+On the tasks of benchmarks/graded_tasks.py. All learners share one cell, the energy's step, see the same samples for as
+many steps of training, and differ in when they stop. Measured: accuracy (all cells of a sample right), mean steps, rank
+correlation of steps and difficulty, the fixed depth that is as accurate, and accuracy at four times the steps trained
+with. Fixed depth is measured three times: of the same weights, of weights trained for it, and as a bound: the depth
+below which news cannot have come far enough in as many samples. Writes results/mind_energy.json after each run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import math
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,51 +25,54 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.graded_tasks import TASKS, Batch, Task
+from benchmarks.kept_runs import KeptRuns, add_options, seeds
 from nexus.core.energy import EnergyConfig, EnergyInfo, EnergyModule
 
 RESULTS = Path(__file__).parent / "results" / "mind_energy.json"
 WIDTH = 24  # of the states
+SPEED = 2  # cells that news can go in a step: a step couples neighbours twice, by W and by its transpose
+DEPTH = 16  # of the network of fixed depth: news comes from everywhere (at most 32 cells away)
 TAUGHT = 8  # of the steps, the last ones carry gradients
 SETTLED = (1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 0.003, 0.0)  # thresholds to choose from; the last ones never stop
 SURE = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99, 0.997, 1.0)
-
-
-class Task(NamedTuple):
-    """How to draw samples, how cells meet, the steps in training, at most, and the rate of learning."""
-
-    make: Callable[[int, torch.Generator], Batch]
-    coupling: str
-    budget: int
-    rate: float
-
-
-class Batch(NamedTuple):
-    """Inputs (B, ..., 3), answers (B, ...) of 0 and 1, -1 where nothing is asked, and difficulty (B,)."""
-
-    inputs: Tensor
-    answers: Tensor
-    difficulty: Tensor
 
 
 def main() -> None:
     """Every task with every way to stop; print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--tasks", default="corridor,maze,parity")
-    parser.add_argument("--stops", default="energy,act,ponder")
-    parser.add_argument("--seeds", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--tasks", default="corridor,parity,maze")
+    parser.add_argument("--stops", default="energy,fixed,act,ponder")
+    parser.add_argument("--steps", type=int, default=0, help="of training; each task has its own number")
+    add_options(parser)
     options = parser.parse_args()
-    steps = options.steps or (400 if options.quick else 800)
-    result: dict = {"quick": options.quick, "steps": steps, "runs": []}
+    kept = KeptRuns(RESULTS, ("task", "stop", "seed", "steps"), options.more)
     for task in options.tasks.split(","):
-        for seed in range(options.seeds or (1 if options.quick else 5)):
+        for seed in seeds(options.seeds, 1 if options.quick else 5):
             for stop in options.stops.split(","):
-                run = one_run(task, stop, seed, steps)
-                result["runs"].append(run)
-                print(json.dumps(run), flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+                kept.add(one_run(task, stop, seed, options.steps or TASKS[task].steps))
+    print(*table(kept.runs), sep="\n")
+
+
+def table(runs: list[dict]) -> list[str]:
+    """Rows of a table: mean over the seeds, and the worst of them."""
+    rows = [
+        "| task | stops by | seeds | accuracy | steps | correlation | fixed / steps: own, bound | at 4x |",
+        "|---" * 8 + "|",
+    ]
+    for task, stop, steps in dict.fromkeys((run["task"], run["stop"], run["steps"]) for run in runs):
+        those = [run for run in runs if (run["task"], run["stop"], run["steps"]) == (task, stop, steps)]
+
+        def mean(name: str, those: list[dict] = those) -> str:
+            found = [run.get(name) for run in those]
+            known = [value for value in found if value is not None]
+            return f"{statistics.mean(known):.3f} ({min(known):.3f})" if len(known) == len(found) else "-"
+
+        ratios = mean("fixed depth / mean steps") + ", " + mean("bound / mean steps")
+        rows.append(f"| {task}, {steps} | {stop} | {len(those)} | {mean('accuracy')} | {mean('mean steps')} | "
+                    f"{mean('spearman')} | {ratios} | {mean('accuracy at 4x')} |")  # fmt: skip
+    return rows
 
 
 class Thinker(nn.Module):
@@ -77,12 +81,12 @@ class Thinker(nn.Module):
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.budget = task.budget
-        self.enter = nn.Linear(3, WIDTH)
+        self.enter = nn.Linear(task.width, WIDTH)
         self.cell = EnergyModule(
             EnergyConfig(d_model=WIDTH, d_hidden=2 * WIDTH, coupling=task.coupling, max_iterations=task.budget)
         )
         self.answer = nn.Linear(WIDTH, 2)
-        self.halt = nn.Linear(WIDTH, 1)
+        self.halt = nn.Linear(2 * WIDTH, 1)  # of the mean over all places and of the largest of them
         nn.init.constant_(self.halt.bias, -3.0)  # a bias of 0 makes most runs halt at once (arXiv:2604.21999)
 
     def steps(self, inputs: Tensor, count: int, untaught: int = 0) -> list[tuple[Tensor, Tensor]]:
@@ -95,14 +99,16 @@ class Thinker(nn.Module):
         for _ in range(count):
             y = self.cell.step(y, drive)
             refined = x + self.cell.out(y)
-            found.append((self.answer(refined), self.halt(y.flatten(1, -2).mean(1)).sigmoid()[:, 0]))
+            places = y.flatten(1, -2)
+            halt = self.halt(torch.cat((places.mean(1), places.amax(1)), -1)).sigmoid()[:, 0]
+            found.append((self.answer(refined), halt))
         return found
 
 
 def one_run(name: str, stop: str, seed: int, steps: int) -> dict:
     """Train one way to stop on one task, and measure it."""
     torch.manual_seed(seed)
-    start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
+    start, generator = time.process_time(), torch.Generator().manual_seed(seed)
     task = TASKS[name]
     thinker = Thinker(task)
     optimiser = torch.optim.AdamW(thinker.parameters(), lr=task.rate)
@@ -118,7 +124,8 @@ def one_run(name: str, stop: str, seed: int, steps: int) -> dict:
     valid = task.make(256, torch.Generator().manual_seed(20_000 + seed))
     with torch.no_grad():
         found = MEASURES[stop](thinker, test, valid)
-    return {"task": name, "stop": stop, "seed": seed, **found, "seconds": round(time.perf_counter() - start, 1)}
+    named = {"task": name, "stop": stop, "seed": seed, "steps": steps}
+    return {**named, **found, "seconds of CPU": round(time.process_time() - start, 1)}
 
 
 # ---- energy, and every fixed depth beside it ------------------------------------------------------------------------
@@ -145,14 +152,34 @@ def energy_measure(thinker: Thinker, test: Batch, valid: Batch) -> dict:
     accuracy, info = thought(thinker, test, settled, sure)
     depths = [right(answer, test) for answer, _ in thinker.steps(test.inputs, twice)]
     equal = next((d + 1 for d, found in enumerate(depths) if found >= accuracy - 0.005), None)
-    mean = float(info.per_sample.float().mean())
+    mean, least = float(info.per_sample.float().mean()), bound(test, accuracy - 0.005)
     return {
         "accuracy": accuracy, "mean steps": round(mean, 2), "stopped": float(info.settled.float().mean()),
         "at rest": settled, "sure": sure, "spearman": spearman(info.per_sample, test.difficulty),
         "fixed depth as accurate": equal, "fixed depth / mean steps": None if equal is None else round(equal / mean, 2),
+        "bound": least, "bound / mean steps": round(least / mean, 2),
         "accuracy at 2x": depths[-1],
         "accuracy at 4x": right(thinker.steps(test.inputs, 4 * thinker.budget)[-1][0], test),
     }  # fmt: skip
+
+
+def bound(batch: Batch, accuracy: float) -> int:
+    """The fixed depth below which news cannot have come far enough in this share of the samples."""
+    hardest = max(math.ceil(accuracy * len(batch.difficulty)), 1)  # of those that have to be right
+    return max(math.ceil(int(batch.difficulty.sort().values[hardest - 1]) / SPEED), 1)
+
+
+def fixed_loss(thinker: Thinker, batch: Batch, _: torch.Generator) -> Tensor:
+    """Right after ``DEPTH`` steps."""
+    return each(thinker.steps(batch.inputs, DEPTH)[-1][0], batch).mean()
+
+
+def fixed_measure(thinker: Thinker, test: Batch, _: Batch) -> dict:
+    """At the depth trained for, at four times as many steps, and the fewest that are as accurate."""
+    depths = [right(answer, test) for answer, _ in thinker.steps(test.inputs, 4 * DEPTH)]
+    accuracy = depths[DEPTH - 1]
+    fewest = next(d + 1 for d, found in enumerate(depths) if found >= accuracy - 0.005)
+    return {"accuracy": accuracy, "mean steps": DEPTH, "fixed depth as accurate": fewest, "accuracy at 4x": depths[-1]}
 
 
 class Course(NamedTuple):
@@ -201,23 +228,28 @@ def thought(thinker: Thinker, batch: Batch, settled: float, sure: float) -> tupl
 # ---- ACT (Graves 2016, arXiv:1603.08983) and PonderNet (Banino et al. 2021, arXiv:2107.05407) -----------------------
 
 
-def act_weights(halts: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (K, B) of the steps' answers and the ponder cost (B,), from halting probabilities (K, B)."""
+def act_weights(halts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """From halts (K, B): weights (K, B) of the steps' answers, steps taken N (B,), ponder cost N + R (B,)."""
     before = F.pad(halts.cumsum(0)[:-1], (0, 0, 1, 0))
-    last = torch.arange(len(halts))[:, None] == len(halts) - 1
-    stops = (halts.cumsum(0) >= 0.99) | last
-    first = stops & (stops.long().cumsum(0) == 1)
-    running = ~(stops.long().cumsum(0) >= 1)
-    rest = (1 - before) * first
-    return halts * running + rest, running.sum(0) + 1 + rest.sum(0)
+    stops = halts.cumsum(0) >= 0.99
+    stops[-1] = True
+    stopped = stops.long().cumsum(0)
+    taken = (stopped == 0).sum(0) + 1
+    last = torch.arange(len(halts))[:, None] == taken - 1
+    rest = (1 - before) * last  # R at the last step
+    return halts * (stopped == 0) + rest, taken, taken + rest.sum(0)
 
 
 def act_loss(thinker: Thinker, batch: Batch, _: torch.Generator) -> Tensor:
     """The mean answer under ACT's weights, and 0.001 for each step."""
     answers, halts = (torch.stack(t) for t in zip(*thinker.steps(batch.inputs, thinker.budget), strict=True))
-    weights, ponder = act_weights(halts)
-    mean = (answers * weights.view(*weights.shape, *[1] * (answers.dim() - 2))).sum(0)
-    return each(mean, batch).mean() + 1e-3 * ponder.mean()
+    weights, _taken, ponder = act_weights(halts)
+    return each(weighed(answers, weights), batch).mean() + 1e-3 * ponder.mean()
+
+
+def weighed(answers: Tensor, weights: Tensor) -> Tensor:
+    """Sum (B, ..., 2) of answers (K, B, ..., 2) by weights (K, B)."""
+    return (answers * weights.view(*weights.shape, *[1] * (answers.dim() - 2))).sum(0)
 
 
 def act_measure(thinker: Thinker, test: Batch, _: Batch) -> dict:
@@ -225,12 +257,20 @@ def act_measure(thinker: Thinker, test: Batch, _: Batch) -> dict:
     found = {}
     for name, count in (("", thinker.budget), (" at 4x", 4 * thinker.budget)):
         answers, halts = (torch.stack(t) for t in zip(*thinker.steps(test.inputs, count), strict=True))
-        weights, ponder = act_weights(halts)
-        mean = (answers * weights.view(*weights.shape, *[1] * (answers.dim() - 2))).sum(0)
-        found["accuracy" + name] = right(mean, test)
-        found.setdefault("mean steps", round(float(ponder.floor().mean()), 2))
-        found.setdefault("spearman", spearman(ponder.floor(), test.difficulty))
+        weights, taken, _ponder = act_weights(halts)
+        found["accuracy" + name] = right(weighed(answers, weights), test)
+        if not name:
+            found |= stopping(taken, test, found["accuracy"])
     return found
+
+
+def stopping(taken: Tensor, test: Batch, accuracy: float) -> dict:
+    """What is told of the steps (B,) that a learned rule has taken."""
+    mean, least = float(taken.double().mean()), bound(test, accuracy - 0.005)
+    return {
+        "mean steps": round(mean, 2), "spearman": spearman(taken, test.difficulty),
+        "bound": least, "bound / mean steps": round(least / mean, 2),
+    }  # fmt: skip
 
 
 def ponder_weights(halts: Tensor) -> Tensor:
@@ -258,13 +298,17 @@ def ponder_measure(thinker: Thinker, test: Batch, _: Batch) -> dict:
         taken = (ponder_weights(halts).cumsum(0) > 0.5).long().argmax(0)
         picked = answers[taken, torch.arange(len(taken))]
         found["accuracy" + name] = right(picked, test)
-        found.setdefault("mean steps", round(float(taken.float().mean()) + 1, 2))
-        found.setdefault("spearman", spearman(taken, test.difficulty))
+        if not name:
+            found |= stopping(taken + 1, test, found["accuracy"])
     return found
 
 
-LOSSES: dict[str, Callable] = {"energy": energy_loss, "act": act_loss, "ponder": ponder_loss}
-MEASURES: dict[str, Callable] = {"energy": energy_measure, "act": act_measure, "ponder": ponder_measure}
+LOSSES: dict[str, Callable] = {
+    "energy": energy_loss, "fixed": fixed_loss, "act": act_loss, "ponder": ponder_loss,
+}  # fmt: skip
+MEASURES: dict[str, Callable] = {
+    "energy": energy_measure, "fixed": fixed_measure, "act": act_measure, "ponder": ponder_measure,
+}  # fmt: skip
 
 
 def each(answers: Tensor, batch: Batch) -> Tensor:
@@ -294,106 +338,6 @@ def spearman(one: Tensor, other: Tensor) -> float:
     pair = torch.stack([ranks(one), ranks(other)])
     found = torch.corrcoef(pair)[0, 1]
     return round(float(found.nan_to_num()), 3)
-
-
-# ---- tasks ----------------------------------------------------------------------------------------------------------
-
-
-def mostly_small(count: int, most: int, generator: torch.Generator) -> Tensor:
-    """Whole numbers (count, 1) from 1 to ``most``: each 15 % rarer than the one before."""
-    odds = 0.85 ** torch.arange(most)
-    return 1 + torch.multinomial(odds, count, replacement=True, generator=generator)[:, None]
-
-
-def marked(count: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Marks on a line (count, length), and how far each place is from the last mark at or before it, or from the start.
-
-    Stretches between marks are evenly long, up to a bound that is drawn for each row: nothing in a stretch tells what
-    lies before it.
-    """
-    bound = mostly_small(count, length, generator)
-    stretches = (torch.rand(count, length, generator=generator) * (bound + 1)).long()
-    places = ((stretches + 1).cumsum(1) - 1).clamp(max=length)
-    marks = torch.zeros(count, length + 1, dtype=torch.bool).scatter(1, places, True)[:, :length]
-    index = torch.arange(length)
-    return marks, index - torch.where(marks, index, -1).cummax(1).values
-
-
-def corridor(count: int, generator: torch.Generator, length: int = 32) -> Batch:
-    """A corridor with walls; a cell is reached if no wall is to its left. Difficulty: the longest open stretch."""
-    walls, far = marked(count, length, generator)
-    inputs = torch.stack([walls, ~walls, (torch.arange(length) == 0).expand_as(walls)], -1)
-    return Batch(inputs.float(), (~walls).long().cumprod(1), far.amax(1))
-
-
-def parity(count: int, generator: torch.Generator, length: int = 32) -> Batch:
-    """Whether the number of ones since the last mark, its place included, is odd. Difficulty: the longest stretch."""
-    marks, far = marked(count, length, generator)
-    bits = torch.randint(2, (count, length), generator=generator)
-    total = F.pad(bits.cumsum(1), (1, 0))
-    since = total[:, 1:] - total.gather(1, (torch.arange(length) - far).clamp(min=0))
-    fresh = marks | (torch.arange(length) == 0)
-    return Batch(torch.stack([bits == 1, bits == 0, fresh], -1).float(), since % 2, far.amax(1))
-
-
-def _passages(rooms: int) -> Tensor:
-    """(E, 4): rooms on both sides of each wall that can be opened, and its row and column in the plane of cells."""
-    found = []
-    for row in range(rooms):
-        for column in range(rooms - 1):
-            across, down = row * rooms + column, column * rooms + row
-            found += [(across, across + 1, 2 * row, 2 * column + 1), (down, down + rooms, 2 * column + 1, 2 * row)]
-    return torch.tensor(found)
-
-
-def _joined(count: int, rooms: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Passages opened at random (count, E), never closing a circle (Kruskal), and the tree of each room (count, R)."""
-    passages = _passages(rooms)
-    order = torch.rand(count, len(passages), generator=generator).argsort(1)
-    tree = torch.arange(rooms**2).repeat(count, 1)
-    opened = torch.zeros(count, len(passages), dtype=torch.bool)
-    left = mostly_small(count, rooms**2 - 1, generator)
-    for passage in order.split(1, dim=1):
-        one, other = (tree.gather(1, passages[passage[:, 0], side, None]) for side in (0, 1))
-        joins = (one != other) & (left > 0)
-        opened.scatter_(1, passage, joins)
-        tree = torch.where(joins & (tree == other), one, tree)
-        left = left - joins.long()
-    return opened, tree
-
-
-def maze(count: int, generator: torch.Generator, rooms: int = 4) -> Batch:
-    """Rooms and passages, in trees: which cells can be reached from the start? Difficulty: the longest way from it."""
-    passages, side = _passages(rooms), 2 * rooms - 1
-    opened, tree = _joined(count, rooms, generator)
-    start = torch.randint(rooms**2, (count, 1), generator=generator)
-    reached = (tree == tree.gather(1, start)).long()
-    answers = torch.full((count, side, side), -1)
-    answers[:, ::2, ::2] = reached.view(count, rooms, rooms)
-    answers[:, passages[:, 2], passages[:, 3]] = torch.where(opened, reached[:, passages[:, 0]], -1)
-    here = torch.zeros(count, side, side, dtype=torch.bool)
-    here[:, ::2, ::2] = (torch.arange(rooms**2) == start).view(count, rooms, rooms)
-    inputs = torch.stack([answers < 0, answers >= 0, here], -1).float()
-    return Batch(inputs, answers, _farthest(here, answers >= 0))
-
-
-def _farthest(sources: Tensor, free: Tensor) -> Tensor:
-    """Steps (B,) until all free cells that can be reached from ``sources`` (B, rows, columns) have been."""
-    cross = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]])[None, None]
-    reached, steps = sources, torch.zeros(len(sources), dtype=torch.long)
-    for _ in range(free[0].numel()):
-        grown = (F.conv2d(reached[:, None].float(), cross, padding=1)[:, 0] > 0) & free
-        changed = (grown != reached).flatten(1).any(1)
-        if not bool(changed.any()):
-            break
-        reached, steps = grown, steps + changed
-    return steps
-
-
-TASKS = {
-    "corridor": Task(corridor, "line", 40, 8e-3), "maze": Task(maze, "grid", 24, 5e-3),
-    "parity": Task(parity, "line", 40, 8e-3),
-}  # fmt: skip
 
 
 if __name__ == "__main__":

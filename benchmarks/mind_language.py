@@ -5,13 +5,13 @@
 
 A small mind reads bytes of Python's own help texts (they come with every Python; topics are held out whole). For each
 seed all weights start from the same parameters and see the same batches, so that differences are those of the weight.
-Measured: held-out bits a byte, the difference to weight 0, and milliseconds a step. Writes results/mind_language.json.
+Measured: held-out bits a byte, the difference to weight 0, and milliseconds of CPU a step. Writes
+results/mind_language.json after each run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import time
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.kept_runs import KeptRuns, add_options, seeds
 from nexus.core.nexus_core import NEXUSConfig, NEXUSCore
 
 RESULTS = Path(__file__).parent / "results" / "mind_language.json"
@@ -33,21 +34,18 @@ def main() -> None:
     """Train every weight on every seed; print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, default=0)
     parser.add_argument("--steps", type=int, default=0)
+    add_options(parser)
     options = parser.parse_args()
     steps = options.steps or (80 if options.quick else 300)
     seen, held_out = texts()
-    result: dict = {"steps": steps, "bytes": [len(seen), len(held_out)], "runs": []}
-    for seed in range(options.seeds or (1 if options.quick else 3)):
+    kept = KeptRuns(RESULTS, ("weight", "seed", "steps"), options.more)
+    for seed in seeds(options.seeds, 1 if options.quick else 3):
         for weight in WEIGHTS:
-            run = one_run(weight, seed, steps, seen, held_out)
-            result["runs"].append(run)
-            print(json.dumps(run), flush=True)
-    result["difference"] = differences(result["runs"])
-    print(json.dumps(result["difference"]))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            kept.add(one_run(weight, seed, steps, seen, held_out))
+    found = differences([run for run in kept.runs if run["steps"] == steps])
+    kept.write(bytes=[len(seen), len(held_out)], difference=found)
+    print(found)
 
 
 def texts() -> tuple[Tensor, Tensor]:
@@ -85,7 +83,7 @@ def one_run(weight: float, seed: int, steps: int, seen: Tensor, held_out: Tensor
         model.world_model.update_target()
     spent = time.process_time() - start
     return {
-        "weight": weight, "seed": seed, "bits a byte": bits(model.eval(), held_out),
+        "weight": weight, "seed": seed, "steps": steps, "bits a byte": bits(model.eval(), held_out),
         "ms a step": round(1_000 * spent / steps, 1),
     }  # fmt: skip
 

@@ -7,13 +7,12 @@ A text holds facts (a token for each pair of key and value) among filler, and en
 asked). Two models of the same size are trained on texts of 24 to 512 tokens: both attend to the last 8 tokens only, one
 has a memory layer where the other has a second layer of attention. Recall is the share of right answers (guessing: 1 in
 8); at each distance the questions go to a fork of the state. Measured besides: milliseconds a token by length, and
-whether 10,000 updates leave a NaN at depth 1 to 4. Writes results/mind_memory.json.
+whether 10,000 updates leave a NaN at depth 1 to 4. Writes results/mind_memory.json after each run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.kept_runs import KeptRuns, add_options, seeds
 from nexus.core.memory import LongTermMemory, MemoryConfig, TitansMemory
 from nexus.core.state_space import HybridConfig, HybridLM
 
@@ -38,31 +38,35 @@ def main() -> None:
     """Train both, ask both, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, default=0)
     parser.add_argument("--distances", default="")
-    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--recall-only", action="store_true", help="neither time nor 10,000 updates")
+    add_options(parser)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
-    seeds = range(options.seeds or (1 if options.quick else 3))
     distances = (1_024, 4_096) if options.quick else (4_096, 16_384, 65_536)
-    distances = tuple(int(d) for d in options.distances.split(",") if d) or distances
-    result: dict = {"quick": options.quick, "recall": {}, "parameters": {}, "seconds": {}}
-    for seed in seeds:
+    distances = (64, *(tuple(int(d) for d in options.distances.split(",") if d) or distances))
+    kept = KeptRuns(RESULTS, ("model", "seed", "steps"), options.more)
+    for seed in seeds(options.seeds, 1 if options.quick else 3):
         for name in PLANS:
-            start = time.perf_counter()
-            model = train(name, seed, options.steps or STEPS)
-            result["seconds"][f"{name}, seed {seed}"] = round(time.perf_counter() - start, 1)
-            result["parameters"][name] = model.num_parameters()
-            for facts, kind in ((1, "needle"), (4, "multi-query")):
-                found = recall(model, (64, *distances), facts, seed)
-                result["recall"].setdefault(f"{kind}, {name}", []).append(found)
-                print(f"{kind:12} {name:12} seed {seed}: {found}", flush=True)
-            if seed == 0:
-                result.setdefault("ms_per_token", {})[name] = cost(model, (1_024, 4_096, 16_384))
-    result["finite_after_10k_updates"] = {depth: stable(depth) for depth in (1, 2, 3, 4)}
-    print(json.dumps({k: v for k, v in result.items() if k != "recall"}, indent=1))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            kept.add(one_run(name, seed, options.steps, distances))
+    if not options.recall_only:
+        cheap = {name: cost(build(name), (1_024, 4_096, 16_384)) for name in PLANS}
+        finite = {depth: stable(depth) for depth in (1, 2, 3, 4)}
+        kept.write(ms_per_token=cheap, finite_after_10k_updates=finite)
+        print(cheap, finite)
+
+
+def one_run(name: str, seed: int, steps: int, distances: tuple[int, ...]) -> dict:
+    """Train one model and ask it."""
+    start = time.process_time()
+    model = train(name, seed, steps)
+    trained = time.process_time()
+    return {
+        "model": name, "seed": seed, "steps": steps, "parameters": model.num_parameters(),
+        "needle": recall(model, distances, 1, seed), "multi-query": recall(model, distances, 4, seed),
+        "seconds of CPU": {"training": round(trained - start, 1), "asking": round(time.process_time() - trained, 1)},
+    }  # fmt: skip
 
 
 def texts(
@@ -151,13 +155,13 @@ def recall(model: HybridLM, distances: tuple[int, ...], facts: int, seed: int, r
 
 @torch.no_grad()
 def cost(model: HybridLM, lengths: tuple[int, ...]) -> dict[int, float]:
-    """Milliseconds a token when one text is read."""
+    """Milliseconds of CPU time a token when one text is read."""
     found = {}
     for length in lengths:
         ids = torch.randint(KEYS, (1, length))
-        start = time.perf_counter()
+        start = time.process_time()
         model.backbone(model.embed(ids))
-        found[length] = 1_000 * (time.perf_counter() - start) / length
+        found[length] = 1_000 * (time.process_time() - start) / length
     return found
 
 
