@@ -288,11 +288,11 @@ def small(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         steps=options.steps,
         rank=16,
         alpha=32.0,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         fresh=16,
-        earlier=16,
-        replay=24,
-        kl_weight=2.0,
+        earlier=24,
+        replay=48,
+        kl_weight=4.0,
         enough=0.05,
     )
     made = Consolidator(release, folder / "weights", "small", config, Limits(), exam, replay)
@@ -402,7 +402,7 @@ def main() -> None:
     add("--promotions", type=int, default=20)
     add("--until", type=int, default=20, help="stop after so many of these")
     add("--facts", type=int, default=50, help="in each promotion")
-    add("--steps", type=int, default=130, help="most steps of an update")
+    add("--steps", type=int, default=200, help="most steps of an update")
     add("--known", type=int, default=90, help="people whom the small student knows")
     add("--student-steps", type=int, default=500, help="of the small student's own training")
     add("--seed", type=int, default=0)

@@ -1,7 +1,7 @@
 """Consolidation: what an owner taught goes into an adapter of their own, slowly, off the request path.
 
 The one idea: the journal is the truth and weights are one more projection of it. A consolidation trains the next
-adapter from the last one (new lessons, earlier ones again, and a pull to the last version on the release's own text),
+adapter from the last one (new lessons, earlier ones again, and a pull to the release itself on its own text),
 sits it an exam, keeps it as a version, and lets it speak only if every gate lets it through. It can be stopped or
 killed at any time: the same call goes on where it was, and before the promotion nothing has changed for anybody.
 
@@ -53,7 +53,7 @@ class ConsolidationConfig(BaseConfig):
         learning_rate: falls to a twentieth along a cosine after ``warmup`` steps; what is learnt would not settle else.
         fresh, earlier, replay: rows of new lessons, earlier lessons and the release's own text in each step.
         replay_texts, replay_length: how much of the release's own text is written, in rows and tokens.
-        kl_weight: of the pull to the last version.
+        kl_weight: of the pull to the release, on its own text.
         most_facts: new facts that one update takes; the oldest first, the others wait for the next.
         most_asked: facts taught earlier that the exam asks again, drawn anew for each update.
         longest: tokens of a lesson.
@@ -179,16 +179,15 @@ class Consolidator:
 
     def _train(self, versions: Versions, plan: Plan, draft: Path, control: RunControl) -> Adapter:
         c, model = self.config, self.release.model
-        before = self.load(versions, plan.parent)
         # a copy of the last version; a fresh adapter changes nothing until it has learnt
         adapter = self.load(versions, plan.parent) or Adapter.fresh(model, c.targets, c.rank, c.alpha, c.seed)
-        replay = self.replay()
+        replay = self.replay()  # held to the release: held to the last version, small losses would add up
         fresh, earlier = plan.lessons()
         material = Material(
             rows_of(self.release, fresh, c.longest),
             rows_of(self.release, earlier, c.longest),
             replay,
-            hidden_states(model, self.rows, before, replay),
+            hidden_states(model, self.rows, None, replay),
             Sizes(c.fresh, c.earlier, c.replay),
             c.steps,
             c.seed,

@@ -1,7 +1,7 @@
 """What a consolidation trains on: new lessons, earlier ones again, and text on which nothing may change.
 
 The one idea: every step sees all three, so there is no phase in which only the new counts: that is where accuracy
-would fall and recover (the stability gap, De Lange et al. 2023, arXiv:2205.13452). Of the last version only its hidden
+would fall and recover (the stability gap, De Lange et al. 2023, arXiv:2205.13452). Of the release only its hidden
 states are kept: the head is frozen and shared, so the divergence from it is exact and costs no second pass.
 """
 
@@ -42,7 +42,7 @@ class Material:
 
     Args:
         fresh, earlier: rows of the new lessons and of those of earlier versions.
-        replay: (n, T) ids of text to stay the same on, and ``anchor`` (n, T, D), the last version's hidden states.
+        replay: (n, T) ids of text to stay the same on, and ``anchor`` (n, T, D), the release's hidden states.
         steps: batches of an epoch.
     """
 
@@ -69,7 +69,7 @@ class Material:
 
 
 class ConsolidationLoss:
-    """Cross-entropy of the lessons' answers, and ``kl_weight`` times KL(last version || this one) on replayed text.
+    """Cross-entropy of the lessons' answers, and ``kl_weight`` times KL(release || this version) on replayed text.
 
     The module that the trainer hands over is the adapter; the frozen model stays outside, so a checkpoint holds the
     adapter alone.
