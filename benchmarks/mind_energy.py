@@ -1,6 +1,6 @@
 """Does energy descent think longer about what is harder, and shorter on the whole? Beside fixed depth, ACT, PonderNet.
 
-    python benchmarks/mind_energy.py            5 seeds a task (about twenty minutes)
+    python benchmarks/mind_energy.py            5 seeds a task (hours; energy alone on the corridor 20 s a seed)
     python benchmarks/mind_energy.py --quick    1 seed
     python benchmarks/mind_energy.py --tasks parity --stops energy --seeds 3,4 --more
 

@@ -187,7 +187,7 @@ class Consolidator:
             rows_of(self.release, fresh, c.longest),
             rows_of(self.release, earlier, c.longest),
             replay,
-            hidden_states(model, self.rows, None, replay),
+            hidden_states(model, self.rows, replay),
             Sizes(c.fresh, c.earlier, c.replay),
             c.steps,
             c.seed,

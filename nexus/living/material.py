@@ -20,7 +20,7 @@ from nexus.core.state_space import HybridLM
 from nexus.inference.release import Release
 from nexus.living.exam import halfway, question, statement
 from nexus.living.lessons import Lesson
-from nexus.training.adapters import Adapter, RowAdapters
+from nexus.training.adapters import RowAdapters
 from nexus.training.distillation import linear_cross_entropy
 from nexus.training.objectives import IGNORED
 from nexus.training.sft import answer_labels, pad
@@ -113,9 +113,9 @@ def rows_of(release: Release, lessons: Sequence[Lesson], longest: int) -> list[R
 
 
 @torch.no_grad()
-def hidden_states(model: HybridLM, rows: RowAdapters, adapter: Adapter | None, ids: Tensor, batch: int = 8) -> Tensor:
-    """(n, T, D) of what a version makes of ``ids`` (n, T)."""
-    with rows.using(adapter):
+def hidden_states(model: HybridLM, rows: RowAdapters, ids: Tensor, batch: int = 8) -> Tensor:
+    """(n, T, D) of what the release, without any version, makes of ``ids`` (n, T)."""
+    with rows.using(None):
         parts = [model.backbone(model.embed(part.to(model.device)))[0] for part in ids.split(batch)]
     return torch.cat(parts).cpu()
 

@@ -105,7 +105,7 @@ def _unwatched(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The product of plain tensors; no gradients."""
     if torch.compiler.is_compiling():
         out: Tensor = torch.ops.nexus.linear(x, weight, bias)
@@ -154,8 +154,7 @@ class _Linear(torch.autograd.Function):
         flat = grad.reshape(-1, grad.shape[-1])
         return (
             linear(grad, weight.t()) if need_x else None,
-            flat.t() @ x.reshape(-1, x.shape[-1])
-            if need_weight
-            else None,  # MKL is as fast here, or would need a copy less
+            # Not by oneDNN: it would need one side copied, and what that takes it does not gain (dev/LOG.md).
+            flat.t() @ x.reshape(-1, x.shape[-1]) if need_weight else None,
             flat.sum(0) if need_bias else None,
         )

@@ -97,9 +97,8 @@ class Mamba2(nn.Module):
         Returns:
             Output (B, T, d_model) and the state after the last token.
         """
-        projected = project(self.in_proj, u).to(
-            self.A_log.dtype
-        )  # sums over time want the weights' precision, not autocast's
+        # Sums over time want the weights' precision, not autocast's.
+        projected = project(self.in_proj, u).to(self.A_log.dtype)
         z, xbc, dt = projected.split([self.d_inner, self.conv_dim, self.n_heads], dim=-1)
         if mask is not None:
             xbc = xbc * mask.unsqueeze(-1)
