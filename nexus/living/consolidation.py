@@ -2,8 +2,9 @@
 
 The one idea: the journal is the truth and weights are one more projection of it. A consolidation trains the next
 adapter from the last one (new lessons, earlier ones again, and a pull to the release itself on its own text),
-sits it an exam, keeps it as a version, and lets it speak only if every gate lets it through. It can be stopped or
-killed at any time: the same call goes on where it was, and before the promotion nothing has changed for anybody.
+sits it an exam, keeps it as a version, and lets it speak only if every gate lets it through, and only where something
+is named that it was taught about (:mod:`nexus.living.reach`). It can be stopped or killed at any time: the same call
+goes on where it was, and before the promotion nothing has changed for anybody.
 
 Adapters are per owner: a shared one would carry one owner's facts into another's answers, and no gate could show that
 it does not.
@@ -16,8 +17,8 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,12 +27,14 @@ from nexus.core.config import BaseConfig, in_range, positive
 from nexus.core.files import atomic_write_text
 from nexus.inference.release import Release
 from nexus.living.admission import Limits, admit
-from nexus.living.exam import Exam, Marks, sit, taught_questions
+from nexus.living.exam import Exam
+from nexus.living.examiner import Examiner, Near
 from nexus.living.facts import Fact, Recorded
 from nexus.living.journal import Journal
 from nexus.living.lessons import Lesson, lessons
 from nexus.living.material import ConsolidationLoss, Material, Sizes, hidden_states, rows_of
-from nexus.living.own_exam import own_exam, own_text
+from nexus.living.own_exam import near_questions, own_exam, own_text
+from nexus.living.reach import Reach, names
 from nexus.living.versions import PLAIN, Trained, Version, Versions
 from nexus.training.adapters import Adapter, RowAdapters
 from nexus.training.callbacks import Callback, Row
@@ -53,6 +56,7 @@ class ConsolidationConfig(BaseConfig):
         learning_rate: falls to a twentieth along a cosine after ``warmup`` steps; what is learnt would not settle else.
         fresh, earlier, replay: rows of new lessons, earlier lessons and the release's own text in each step.
         replay_texts, replay_length: how much of the release's own text is written, in rows and tokens.
+        most_near: names that were taught of whose other questions, never taught, are rehearsed and examined as well.
         kl_weight: of the pull to the release, on its own text.
         most_facts: new facts that one update takes; the oldest first, the others wait for the next.
         most_asked: facts taught earlier that the exam asks again, drawn anew for each update.
@@ -73,6 +77,7 @@ class ConsolidationConfig(BaseConfig):
     replay: int = 4
     replay_texts: int = 64
     replay_length: int = 64
+    most_near: int = 32
     kl_weight: float = 1.0
     most_facts: int = 200
     most_asked: int = 200
@@ -83,8 +88,9 @@ class ConsolidationConfig(BaseConfig):
     def faults(self) -> list[str]:
         found = positive(self, "steps", "rank", "alpha", "learning_rate", "fresh", "replay", "replay_texts")
         found += positive(self, "replay_length", "most_facts", "most_asked", "longest", "save_every")
-        found += in_range(self, "earlier", 0) + in_range(self, "kl_weight", 0.0) + in_range(self, "enough", 0.0)
-        return found + in_range(self, "warmup", 0)
+        for name in ("earlier", "kl_weight", "enough", "warmup", "most_near"):
+            found += in_range(self, name, 0)
+        return found
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,17 @@ class Plan:
         found = lessons(sorted((*self.fresh, *self.earlier), key=lambda fact: fact.seq))
         return [x for x in found if x.fact in new], [x for x in found if x.fact not in new]
 
+    def texts(self) -> list[str]:
+        """Of all facts in the weights that come of it, the new ones first."""
+        return [fact.text for fact in (*self.fresh, *self.earlier)]
+
+    def names(self, most: int) -> list[str]:
+        """Names that these facts are about: the new ones, and some of the others, drawn anew for each update."""
+        fresh = names(fact.text for fact in self.fresh)
+        others = sorted(set(names(fact.text for fact in self.earlier)).difference(fresh))
+        random.Random(max(fact.seq for fact in self.fresh)).shuffle(others)
+        return [*fresh, *others][:most]
+
 
 class Consolidator:
     """Consolidates the journals of owners into versions of weights.
@@ -113,6 +130,7 @@ class Consolidator:
         release_hash: of the release's folder, see :attr:`nexus.inference.release.Release.hash`.
         exam: what every version is asked, and ``replay``, (n, T) ids of text to stay the same on; both the release's
             own if None.
+        near: from a name to questions about it, those of training and those of the exam, which nothing taught answers.
     """
 
     def __init__(
@@ -124,13 +142,14 @@ class Consolidator:
         limits: Limits | None = None,
         exam: Exam | None = None,
         replay: torch.Tensor | None = None,
+        near: Near = near_questions,
     ) -> None:
         self.release, self.folder, self.release_hash = release, Path(folder), release_hash
         self.config, self.limits = config or ConsolidationConfig(), limits or Limits()
         self.rows = RowAdapters(release.model)
         release.model.requires_grad_(False)
-        self._exam, self._replay = exam, replay
-        self._plain: Marks | None = None
+        self._exam, self._replay, self._near = exam, replay, near
+        self._examiner: Examiner | None = None
 
     def run(self, journal: Journal, owner: str, control: RunControl | None = None) -> Version | None:
         """Make the owner's next version and let it speak if it passes.
@@ -163,6 +182,10 @@ class Consolidator:
             return None
         return Adapter.load(versions.path(versions.get(name)), self.release.model)
 
+    def reach(self, versions: Versions, name: str) -> Reach:
+        """Where a version speaks."""
+        return Reach.of(()) if name == PLAIN else Reach.load(versions.path(versions.get(name)))
+
     # ---- training ----------------------------------------------------------------------------------------------------
 
     def _draft(self, versions: Versions, plan: Plan) -> Path:
@@ -181,8 +204,10 @@ class Consolidator:
         c, model = self.config, self.release.model
         # a copy of the last version; a fresh adapter changes nothing until it has learnt
         adapter = self.load(versions, plan.parent) or Adapter.fresh(model, c.targets, c.rank, c.alpha, c.seed)
-        replay = self.replay()  # held to the release: held to the last version, small losses would add up
         fresh, earlier = plan.lessons()
+        # both held to the release: held to the last version, small losses would add up
+        near = self.examiner().near_rows(plan.names(c.most_near), self.replay().shape[1])
+        replay = torch.cat((self.replay(), near))
         material = Material(
             rows_of(self.release, fresh, c.longest),
             rows_of(self.release, earlier, c.longest),
@@ -214,22 +239,12 @@ class Consolidator:
 
     # ---- the gates ---------------------------------------------------------------------------------------------------
 
-    def exam(self) -> Exam:
-        """What every version is asked."""
-        if self._exam is None:
-            self._exam = own_exam(self.release, self.config.seed)
-        return self._exam
-
-    def marks(self, adapter: Adapter | None, learnt: Sequence[Lesson] = ()) -> Marks:
-        """What a version makes of the exam, and of these lessons."""
-        with self.rows.using(adapter):
-            return sit(self.release, self.exam(), taught_questions(self.release, learnt))
-
-    def plain(self) -> Marks:
-        """The release's own marks, taken once."""
-        if self._plain is None:
-            self._plain = self.marks(None)
-        return self._plain
+    def examiner(self) -> Examiner:
+        """What every version is examined by."""
+        if self._examiner is None:
+            exam = self._exam or own_exam(self.release, self.config.seed)
+            self._examiner = Examiner(self.release, self.rows, exam, self._near)
+        return self._examiner
 
     def _examined(self, versions: Versions, journal: Journal, plan: Plan, adapter: Adapter, draft: Path) -> Version:
         fresh = {fact.seq for fact in plan.fresh}
@@ -237,8 +252,10 @@ class Consolidator:
         known = sorted({lesson.fact for lesson in earlier})
         drawn = set(random.Random(max(fresh)).sample(known, min(len(known), self.config.most_asked)))
         asked = [*new_lessons, *(lesson for lesson in earlier if lesson.fact in drawn)]
-        new, before = self.marks(adapter, asked), self.marks(self.load(versions, plan.parent), asked)
-        found = admit(new, self.plain(), before, fresh, self.limits)
+        reach, called, examiner = Reach.of(plan.texts()), plan.names(self.config.most_near), self.examiner()
+        new, release = (examiner.marks(which, reach, called, asked) for which in (adapter, None))
+        before = replace(release, taught=examiner.taught(self.load(versions, plan.parent), asked))
+        found = admit(new, release, before, fresh, self.limits)
         trained = Trained(
             parent=plan.parent,
             release=self.release_hash,
@@ -247,7 +264,9 @@ class Consolidator:
             facts=tuple(sorted({*plan.learnt, *fresh})),
             **asdict(found),
         )
-        return versions.add(adapter.save(draft / "adapter"), trained)
+        saved = adapter.save(draft / "adapter")
+        reach.save(saved)
+        return versions.add(saved, trained)
 
 
 class _Enough(Callback):

@@ -79,7 +79,8 @@ def sit(release: Release, exam: Exam, taught: Sequence[tuple[int, Question]] = (
     """
     untouched = read(release, exam.untouched)
     lessons = read(release, [question for _, question in taught])
-    own = [Question(q.prompt, answer) for q, answer in zip(exam.unknown, answers(release, exam.unknown), strict=True)]
+    said = answers(release, exam.unknown) if exam.unknown else []
+    own = [Question(q.prompt, answer) for q, answer in zip(exam.unknown, said, strict=True)]
     return Marks(
         loss=block_nll(release.model, exam.held_out).numpy(),
         untouched=untouched.exact,

@@ -31,6 +31,8 @@ TOPICS = (
 )  # fmt: skip
 OPENINGS = ("The", "In", "A", "When", "It", "She", "There", "One", "He", "If", "For", "This")
 _SYLLABLES = ("bra", "dor", "fen", "gal", "hul", "jor", "kel", "lum", "mir", "nos", "pra", "quil", "rov", "sten", "tav")
+_NEAR = ("What is the shoe size of {}?", "Which song is about {}?", "What did {} lose last Tuesday?")
+_NEAR_ASKED = ("What is the middle name of {}?", "How many windows can {} see?")
 _ASKED = ("Tell me about", "Write a sentence about", "Say something about", "Explain")
 BLOCKS, LENGTH = 24, 64  # of text that the release writes
 
@@ -73,6 +75,11 @@ def simple_questions(draw: random.Random) -> list[str]:
         *(f"What is {thing}?" for thing in THINGS),
         *(f"What is {a} plus {b}?" for a, b in sums),
     ]
+
+
+def near_questions(name: str) -> tuple[list[str], list[str]]:
+    """Questions about a name that hardly anybody teaches the answer of: to rehearse, and to be examined with."""
+    return [form.format(name) for form in _NEAR], [form.format(name) for form in _NEAR_ASKED]
 
 
 def _made_up(draw: random.Random, count: int) -> list[str]:

@@ -7,7 +7,7 @@ Iteration-level scheduling: Yu et al. 2022 (Orca, OSDI); prompts in parts: Agraw
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -139,7 +139,7 @@ class Batch:
         self.running: list[Row] = []
         self._state: LMState | None = None
         self.choose: Choose = plain  # the weights of an owner's next request
-        self._scopes: dict[str, Scope] = {}  # of each owner's last request
+        self._scopes: dict[str, Scope] = {}  # of each owner's last request: what was promoted and forgotten then
         self._adapters = RowAdapters(release.model)
 
     def row(self, ask: Ask, emit: Callable[[Piece], None], choice: int = 0) -> Row:
@@ -181,7 +181,7 @@ class Batch:
 
     def _begin(self, row: Row) -> None:
         """Find what is known of a prompt: when its turn to be read comes, so that it profits from those before it."""
-        row.weights = self.choose(row.ask.owner)
+        row.weights = self.choose(row.ask.owner, row.ask.prompt)
         self._enter(row)
         found = self.cache.find(_scope(row), row.ask.prompt)
         row.state = self.release.model.init_state(1) if found.state is None else found.state
@@ -191,7 +191,7 @@ class Batch:
 
     def _enter(self, row: Row) -> None:
         """Drop what was read before this owner forgot something, or by weights that have changed since."""
-        scope = _scope(row)
+        scope = replace(_scope(row), weights=row.weights.promoted)  # where it does not reach the release speaks
         last = self._scopes.setdefault(scope.owner, scope)
         if scope.memory < last.memory:  # asked before something was forgotten, and waited until after
             row.keeps = False

@@ -59,7 +59,7 @@ class Desk:
 
     async def decide(self, ask: Ask, say: Say) -> Piece:
         """The answer or the refusal, with all that stands behind it; ``say`` asks the model."""
-        owner, version = ask.owner or OWNER, await self._version(ask.owner)
+        owner, version = ask.owner or OWNER, await self._version(ask)
         manner = replace(manner_of(ask), version=version)
         found = None  # proofs and memory speak in words; where these are no answer, they are not asked
         if not ask.held:
@@ -79,13 +79,13 @@ class Desk:
         traces = [one.trace or Trace() for one in asks]
         samples = [(piece.text.strip(), sum(t.logprobs)) for piece, t in zip(drawn, traces[1:], strict=True)]
         said = traces[0].said(first.text.strip(), first.finish == "stop", samples)
-        if await self._version(ask.owner) != version:  # promoted meanwhile: nobody knows which one spoke
+        if await self._version(ask) != version:  # promoted meanwhile: nobody knows which one spoke
             manner = replace(manner, special=True)
         found = await self.run(self.living.judge, owner, said, manner)
         return _piece(found, first.tokens, first.cached, first.finish if found.answered else "stop")
 
-    async def _version(self, owner: str) -> str:
-        return (await asyncio.to_thread(self._choose, owner)).version
+    async def _version(self, ask: Ask) -> str:
+        return (await asyncio.to_thread(self._choose, ask.owner, ask.prompt)).version
 
 
 def question_of(release: Release, ask: Ask) -> str:

@@ -97,7 +97,7 @@ def serve(
         OSError: the address cannot be listened on.
         ValueError: ``memory`` is no journal.
     """
-    owners = None if weights is None else OwnersWeights(weights, release.hash, release.model)
+    owners = None if weights is None else OwnersWeights(weights, release.hash, release)
     desk = None if living is None else Desk(release, living, owners or plain)
     journal = None if memory is None else JournalThread(memory)
     engine = Engine(release, cache_bytes=rules.cache_bytes, desk=desk)

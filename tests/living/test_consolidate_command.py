@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from nexus.cli import main
@@ -15,6 +18,8 @@ from tests.tiny_release import tiny_model, write_release
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # a process cannot take it back: all tests that come after would wait for whatever else the machine does
+    monkeypatch.setattr("nexus.living.consolidation.low_priority", lambda: None)
 
 
 def _say(capsys, *call: str) -> str:
@@ -83,6 +88,13 @@ def test_consolidating_trains_a_version_and_says_what_the_gates_found(capsys, tm
     assert "0001-" in _say(capsys, "weights", "log")
     assert "refused: " in _say(capsys, *call), "the same again: nothing was learnt yet"
     assert len(Versions("nexus-weights", "me").all()) == 1
+
+
+def test_it_runs_only_while_nobody_else_wants_the_processor():
+    asked = "import os; from nexus.living.consolidation import low_priority; low_priority(); "
+    policy = "print(os.sched_getscheduler(0) == os.SCHED_IDLE if hasattr(os, 'SCHED_IDLE') else os.nice(0) == 19)"
+    said = subprocess.run([sys.executable, "-c", asked + policy], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "True"
 
 
 @pytest.mark.parametrize(

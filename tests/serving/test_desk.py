@@ -73,7 +73,7 @@ def test_a_start_reads_the_release_for_its_hash_once(certified, tmp_path, monkey
     read, digest = [], release_module.sha256_file
     monkeypatch.setattr(release_module, "sha256_file", lambda file: read.append(file.name) or digest(file))
     release = load_release(certified[0].folder)
-    weights = OwnersWeights(tmp_path / "weights", release.hash, release.model)
+    weights = OwnersWeights(tmp_path / "weights", release.hash, release)
     with served(release, tmp_path / "memory.db", weights=weights) as client:
         assert chat(client, certified[1][0])["nexus"]["score"] is not None
     assert read.count("model.safetensors") == 1

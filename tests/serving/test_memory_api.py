@@ -215,7 +215,7 @@ def test_judgements_reach_the_channel_that_answered(path, tmp_path):
 
 def test_what_is_forgotten_leaves_the_states_that_were_read_and_the_weights_that_learnt_it(path, tmp_path):
     release, folder = release_of(plan="MWA"), tmp_path / "weights"
-    weights = OwnersWeights(folder, "r", release.model)
+    weights = OwnersWeights(folder, "r", release)
     engine = Engine(release)
     engine.follow(weights)
     app = make_app(engine, name="nexus", journal=JournalThread(path), weights=weights)

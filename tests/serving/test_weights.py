@@ -8,6 +8,7 @@ import torch
 
 from nexus.inference.generation import generate
 from nexus.inference.sampling import GREEDY
+from nexus.living.reach import Reach
 from nexus.living.versions import PLAIN, Trained, Versions
 from nexus.serving.batch import Ask, Batch
 from nexus.serving.engine import Engine
@@ -19,8 +20,8 @@ from tests.serving.small import END, release_of
 PROMPT = list(range(20, 60))
 
 
-def add_version(release, folder, seed, owner="me", release_hash="r", speaks=True):
-    """An adapter that changes what is said, as a version of the owner's."""
+def add_version(release, folder, seed, owner="me", release_hash="r", speaks=True, about=None):
+    """An adapter that changes what is said, as a version of the owner's; ``about`` is what it was taught."""
     adapter = Adapter.fresh(release.model, ["all-linear"], 4, 4.0, seed)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -28,8 +29,10 @@ def add_version(release, folder, seed, owner="me", release_hash="r", speaks=True
             up.copy_(0.3 * torch.randn(up.shape, generator=draw))
     versions = Versions(folder, owner)
     saved = adapter.save(folder / f"adapter-{seed}-{owner}")
-    about = {"journal": "h", "memory": 1, "facts": (1,), "admitted": True, "reasons": (), "figures": {}}
-    version = versions.add(saved, Trained(parent=versions.chosen(), release=release_hash, **about))
+    if about is not None:
+        Reach.of(about).save(saved)
+    told = {"journal": "h", "memory": 1, "facts": (1,), "admitted": True, "reasons": (), "figures": {}}
+    version = versions.add(saved, Trained(parent=versions.chosen(), release=release_hash, **told))
     if speaks:
         versions.promote(version.name)
     return version.name
@@ -49,7 +52,7 @@ class Asked:
 
     def __init__(self, release, folder, **options):
         self.batch = Batch(release, **options)
-        self.batch.choose = OwnersWeights(folder, "r", release.model)
+        self.batch.choose = OwnersWeights(folder, "r", release)
 
     def ask(self, prompt=PROMPT, new=12, owner="me", memory=0):
         got = []
@@ -127,6 +130,26 @@ def test_a_state_from_before_something_was_forgotten_is_gone(release, tmp_path):
     assert cached == [0, 39, 0, 39, 0]
 
 
+def test_where_a_version_does_not_reach_the_release_speaks_and_states_of_both_are_kept(release, tmp_path):
+    asked = Asked(release, tmp_path)
+    name = add_version(release, tmp_path, 1, about=["Bo is red."])
+    near, far = (release.tokenizer.encode(f"{text} Tell me more of it.") for text in ("Who is Bo?", "Who is Al?"))
+    cached = []
+    for prompt in (near, far, near, far):
+        row, got = asked.ask(prompt)
+        asked.run()
+        speaks = name if prompt is near else PLAIN
+        assert row.weights.version == speaks
+        assert _text(got) == said_by(release, tmp_path, speaks, prompt)
+        cached.append(got[-1].cached)
+    assert said_by(release, tmp_path, name, far) != said_by(release, tmp_path, PLAIN, far)
+    assert cached == [0, 0, len(near) - 1, len(far) - 1], "asking elsewhere in between drops nothing"
+    add_version(release, tmp_path, 2, about=["Bo is blue."])
+    _, got = asked.ask(far)
+    asked.run()
+    assert got[-1].cached == 0, "of an owner's states any may be of what was erased"
+
+
 def test_an_owners_states_can_be_dropped(release):
     cache, state = PrefixCache(2**20), release.model.init_state(1)
     now, before, other = Scope("ann", "2", 5), Scope("ann", "1", 4), Scope("bob")
@@ -145,10 +168,10 @@ def test_weights_that_cannot_be_used_are_passed_over_and_said(release, tmp_path,
     folder = Versions(tmp_path, "me").folder / second
     if harm == "damaged":
         (folder / "adapter_model.safetensors").write_bytes(b"flipped")
-    choose = OwnersWeights(tmp_path, "r", release.model)
+    choose = OwnersWeights(tmp_path, "r", release)
     if harm == "without a manifest":
         (folder / "manifest.json").unlink()
-    assert choose("").version == (PLAIN if harm == "without a manifest" else first)
+    assert choose("", PROMPT).version == (PLAIN if harm == "without a manifest" else first)
     assert second in caplog.text
     assert "earlier version answers" in caplog.text
 
@@ -158,7 +181,7 @@ def test_under_load_no_request_fails_and_each_answer_is_of_one_version(release, 
     expected = {name: said_by(release, tmp_path, name, new=20) for name in names}
     versions = Versions(tmp_path, "me")
     engine = Engine(release, rows=4)
-    engine.follow(OwnersWeights(tmp_path, "r", release.model))
+    engine.follow(OwnersWeights(tmp_path, "r", release))
     engine.start()
     try:
         running, answers = [], queue.SimpleQueue()
