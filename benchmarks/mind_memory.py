@@ -29,7 +29,7 @@ KEYS, VALUES, FILLERS = 8, 8, 16
 WINDOW, RATE, STEPS = 8, 3e-3, 450
 LENGTHS = (24, 64, 512)  # of the texts at the beginning of training, after two thirds, and at its end
 TOKENS = 2_048  # in a batch
-HALF_LIFE, LEARN = 300_000, -2.0  # before training, of what was learnt; bias of the gate of learning
+LEARN = -1.5  # bias of the gate of learning before training
 PIECE = 1_024  # tokens read at once
 PLANS = {"with memory": "AT", "without": "AA"}
 
@@ -93,7 +93,7 @@ def build(name: str) -> HybridLM:
     model = HybridLM(HybridConfig(
         vocab_size=VALUES + KEYS + KEYS * VALUES + FILLERS, d_model=64, n_layers=2, plan=PLANS[name], n_heads=4,
         sinks=0, d_ff=192 if name == "with memory" else 252, attention_window=WINDOW, memory_window=WINDOW,
-        memory_chunk=16, memory_heads=2, memory_depth=1, memory_half_life=HALF_LIFE,
+        memory_chunk=16, memory_heads=2, memory_depth=1,
     ))  # fmt: skip
     for module in model.modules():
         if isinstance(module, LongTermMemory):  # learn little at first: texts are long, most of them filler

@@ -25,6 +25,7 @@ from nexus.layers.positional import RotaryEmbedding, apply_rotary
 __all__ = ["LongTermMemory", "MemoryConfig", "MemoryState", "ShortTermMemory", "TitansMemory"]
 
 MAX_KEEP, MAX_FORGET = 0.99, 0.99  # below 1, so that momentum and weights are bounded whatever the gates say
+STRETCH = 0.1  # how far beyond 0 and 1 the gates of forgetting and learning are stretched before they are cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +172,7 @@ class LongTermMemory(nn.Module):
         nn.init.normal_(self.gates.weight, std=0.02)
         with torch.no_grad():
             forget = -math.expm1(-math.log(2) / self.config.half_life) / MAX_FORGET
+            forget = (forget + STRETCH) / (1 + 2 * STRETCH)
             bias = torch.tensor([math.log(forget / (1 - forget)), 0.0, 0.0])
             self.gates.bias.copy_(bias.repeat_interleave(self.n_heads))
 
@@ -180,8 +182,13 @@ class LongTermMemory(nn.Module):
         return F.normalize(key, dim=-1), value, F.normalize(query, dim=-1)
 
     def gating(self, x: Tensor) -> Gates:
-        """The gates of each token (B, H, T)."""
+        """The gates of each token (B, H, T).
+
+        Forgetting and learning can be shut altogether (stretched and cut, Louizos et al. 2018, arXiv:1712.01312): a
+        sigmoid never is, and what is left of it adds up over a long text.
+        """
         forget, keep, learn = self.gates(x).to(self.start.dtype).sigmoid().mT.chunk(3, dim=1)
+        forget, learn = (((1 + 2 * STRETCH) * gate - STRETCH).clamp(0, 1) for gate in (forget, learn))
         return Gates(MAX_FORGET * forget, (MAX_KEEP * keep).clamp(min=1e-6), self.config.max_learn * learn)
 
     def recall(self, weights: Tensor, x: Tensor) -> Tensor:

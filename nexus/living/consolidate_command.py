@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nexus.living.journal import Journal
+from nexus.living.reach import Reach
 from nexus.living.versions import PLAIN, Version, Versions
 
 
@@ -39,9 +40,10 @@ def log(owner: str, folder: str) -> str:
 
 
 def show(owner: str, folder: str, version: str) -> str:
-    """What the gates measured of a version."""
-    found = Versions(folder, owner).get(version)
-    return f"{_line(found, False)}\n{_figures(found)}"
+    """What the gates measured of a version, and where it speaks."""
+    versions = Versions(folder, owner)
+    found = versions.get(version)
+    return f"{_line(found, False)}\n    speaks {Reach.load(versions.path(found)).words()}\n{_figures(found)}"
 
 
 def rollback(owner: str, folder: str, version: str | None) -> str:

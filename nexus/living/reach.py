@@ -49,6 +49,12 @@ class Reach:
             seen.update(self._places.get(each, ()))
         return any(count >= self._subjects[place][0] for place, count in seen.items())
 
+    def words(self) -> str:
+        """Where, in words."""
+        if self.subjects is None:
+            return "everywhere"
+        return f"where one of {len(self.subjects)} things is named that it was taught about; elsewhere the release does"
+
     @cached_property
     def _subjects(self) -> list[tuple[int, frozenset[str]]]:
         return list(self.subjects or ())

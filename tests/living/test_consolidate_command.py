@@ -48,7 +48,9 @@ def test_the_log_marks_what_speaks_and_going_back_takes_one_word(capsys, version
     _say(capsys, "weights", "rollback", second)
     assert versions.chosen() == second
     assert _say(capsys, "weights", "log", "--owner", "bob") == f"* {PLAIN}"
-    assert second in _say(capsys, "weights", "show", second)
+    shown = _say(capsys, "weights", "show", second)
+    assert second in shown
+    assert "speaks everywhere" in shown, "made without a reach"
 
 
 def test_forgetting_erases_the_weights_that_learnt_it(capsys, versions):
@@ -86,6 +88,8 @@ def test_consolidating_trains_a_version_and_says_what_the_gates_found(capsys, tm
     assert "loss_bound" in said
     assert [version.admitted for version in Versions("nexus-weights", "me").all()] == [False]
     assert "0001-" in _say(capsys, "weights", "log")
+    (version,) = Versions("nexus-weights", "me").all()
+    assert "speaks where one of 1 things is named" in _say(capsys, "weights", "show", version.name)
     assert "refused: " in _say(capsys, *call), "the same again: nothing was learnt yet"
     assert len(Versions("nexus-weights", "me").all()) == 1
 
