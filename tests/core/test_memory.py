@@ -144,13 +144,28 @@ def test_every_parameter_gets_a_gradient(mode):
     assert [name for name, gradient in gradients.items() if not gradient.any()] == []
 
 
-@pytest.mark.parametrize("half_life", [10, 16_384, 1_000_000])
-def test_a_fresh_memory_forgets_half_of_it_in_its_half_life(half_life):
+def test_gates_can_be_shut_and_then_nothing_is_learnt_or_forgotten():
+    memory, x = TitansMemory.tiny(), torch.randn(2, 11, 32)
+    gates = memory.long_term.gates
+    with torch.no_grad():
+        gates.weight.zero_()
+        gates.bias.fill_(-5.0)  # a sigmoid would leave 0.7 %
+        before = memory.init_state(2)
+        _, after = memory(x, before)
+        assert torch.equal(after.weights, before.weights)
+        gates.bias.fill_(5.0)
+        wide = memory.long_term.gating(x)
+        assert (wide.forget == 0.99).all()
+        assert (wide.learn == memory.config.max_learn).all()
+
+
+@pytest.mark.parametrize(("half_life", "within"), [(10, 1e-3), (16_384, 1e-3), (1_000_000, 2e-2)])  # of a float32 bias
+def test_a_fresh_memory_forgets_half_of_it_in_its_half_life(half_life, within):
     memory = TitansMemory.tiny(half_life=half_life).double()
     with torch.no_grad():
         memory.long_term.gates.weight.zero_()
         forget = memory.long_term.gating(torch.zeros(1, 1, 32, dtype=torch.float64)).forget
-    close((1 - forget) ** half_life, torch.full_like(forget, 0.5), 1e-3)
+    close((1 - forget) ** half_life, torch.full_like(forget, 0.5), within)
 
 
 def test_persistent_tokens_are_seen_from_everywhere():
