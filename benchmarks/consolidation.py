@@ -32,7 +32,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from nexus.core.files import atomic_write_text
 from nexus.core.state_space import HybridConfig, HybridLM
+from nexus.inference.generation import generate_many
 from nexus.inference.release import GenerationDefaults, Release, load_release
+from nexus.inference.sampling import Sampling
 from nexus.inference.text import TextTokenizer
 from nexus.living.admission import Limits
 from nexus.living.consolidation import ConsolidationConfig, Consolidator
@@ -394,15 +396,22 @@ def _blocks(release: Release, texts: list[str]) -> torch.Tensor:
 
 
 def _rows(release: Release, facts: list[Taught], strangers: list[str], seed: int) -> torch.Tensor:
-    """What the student knows, as questions with answers and statements of one length, and questions about people whom
-    nobody knows: a version shall not grow surer of these."""
+    """Rows of one length: what the student knows, as questions with answers and statements; questions about people whom
+    nobody knows: a version shall not grow surer of these; and what the student writes when it is left alone."""
     asked = [question(release, q, f.answer) for f in facts for q in (*f.same, *f.other)]
     texts = [[*q.prompt, *q.answer] for q in asked] + [list(statement(release, f.text)) for f in facts]
     texts += [
         list(question(release, form.format(n)).prompt) for n in strangers for form in sum(FORMS.values(), ())[::3]
     ]
-    random.Random(seed).shuffle(texts)
     width = 14
+    start = list(statement(release, "The"))
+    texts += [
+        start + written
+        for written in generate_many(
+            release.model, [start] * len(texts), max_new_tokens=width, sampling=Sampling(temperature=1.0, seed=seed)
+        )
+    ]
+    random.Random(seed).shuffle(texts)
     (end,) = release.generation.eos_ids
     return torch.tensor([(text + [end] * width)[:width] for text in texts])
 

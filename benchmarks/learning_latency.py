@@ -5,24 +5,32 @@
 
 A real server over HTTP with the whole living service (gate, proofs, memory, dashboard's routes); blocks with and
 without teaching take turns, so that a busy machine is unkind to both. The teacher is a process of its own, so that the
-one who asks does not wait for it outside of the server; it commits a fact, and judges, five times a second. Two kinds
-of requests: questions that memory answers, and, at a server without a gate beside it, answers of the model (random
-weights: only times are looked at). The ratio of the 99th percentiles is told with a 95 % interval (bootstrap over
-blocks). Writes benchmarks/results/learning_latency.json.
+one who asks does not wait for it outside of the server; it commits a fact, and judges, five times a second. The same
+with a consolidation, which trains all the time that it is let. Two kinds of requests: questions that memory answers,
+and, at a server without a gate beside it, answers of the model (random weights: only times are looked at). The ratio of
+the 99th percentiles has a 95 % interval (bootstrap over blocks). Writes benchmarks/results/learning_latency.json.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
+import signal
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import torch
 
 from benchmarks.live_server import Server
+from nexus.inference.release import load_release
+from nexus.living.consolidation import ConsolidationConfig, Consolidator, low_priority
+from nexus.living.journal import OWNER, Journal
 from tests.tiny_release import never_end, tiny_model, write_release
 
 RESULTS = Path(__file__).parent / "results" / "learning_latency.json"
@@ -64,22 +72,58 @@ def teach(url: str, on: Any, taught: Any, ready: Any) -> None:
             time.sleep(PAUSE)
 
 
+class Student:
+    """Learns what was taught into weights, in a process of its own, while it is told to."""
+
+    def __init__(self, release: Path, folder: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        ready = context.Event()
+        self._process = context.Process(target=consolidate, args=(release, folder, ready), daemon=True)
+        self._process.start()
+        ready.wait(300)
+        self.on, self.set, self.clear = self, self._signal(signal.SIGCONT), self._signal(signal.SIGSTOP)
+        self.clear()
+
+    def _signal(self, number: signal.Signals) -> Callable[[], None]:
+        assert self._process.pid is not None
+        return partial(os.kill, self._process.pid, number)
+
+    def close(self) -> None:
+        """Send it home."""
+        self._process.kill()
+        self._process.join()
+
+
+def consolidate(release: Path, folder: Path, ready: Any) -> None:
+    """What `nexus weights consolidate` does, for longer than anybody waits."""
+    torch.set_num_threads(1)
+    config = ConsolidationConfig(steps=1_000_000, enough=0.0, save_every=50, replay_texts=8)
+    made = Consolidator(load_release(release), folder / "weights", "r", config)
+    made.examiner()
+    low_priority()
+    with Journal(folder / "learnt.db") as journal:
+        for box in range(20):
+            journal.teach(OWNER, f"The key of box {box} is number {box * 7}.")
+        ready.set()
+        made.run(journal, OWNER)
+
+
 def measure(
-    server: Server, path: str, body: dict[str, object], requests: int, block: int, teacher: Teacher
+    server: Server, path: str, body: dict[str, object], requests: int, block: int, learner: "Teacher | Student"
 ) -> dict[str, object]:
     """Milliseconds of a request, on and off in turns."""
     took: dict[bool, list[list[float]]] = {True: [], False: []}
     with httpx.Client(base_url=server.url, timeout=60) as client:
         for turn in range(2 * (requests // block) + 1):
             learning, times = turn % 2 == 1, []
-            (teacher.on.set if learning else teacher.on.clear)()
+            (learner.on.set if learning else learner.on.clear)()
             for _ in range(block):
                 start = time.perf_counter()
                 client.post(path, json=body).raise_for_status()
                 times.append(1e3 * (time.perf_counter() - start))
             if turn:  # the first is a warm-up
                 took[learning].append(times)
-    teacher.on.clear()
+    learner.on.clear()
     off, on = (np.array(took[learning]) for learning in (False, True))
     row: dict[str, object] = {
         f"{name}_{q}": round(float(np.percentile(times, q)), 2)
@@ -121,6 +165,14 @@ def main() -> None:
                 rows["the model answers"] = measure(raw, "/v1/completions", MODEL, requests // 5, 10, teacher)
             rows["taught"] = teacher.taught
             teacher.close()
+            student = Student(release, Path(folder))
+            beside = "beside a consolidation"
+            rows[f"memory answers, {beside}"] = measure(server, "/v1/chat/completions", MEMORY, requests, 125, student)
+            with Server(release, "--raw") as raw:
+                rows[f"the model answers, {beside}"] = measure(
+                    raw, "/v1/completions", MODEL, requests // 5, 10, student
+                )
+            student.close()
     print(json.dumps(rows, indent=1))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
