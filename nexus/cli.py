@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
         help="top_k, top_p, min_p or repetition_penalty; may be repeated")  # fmt: skip
     _add_gate(add)
     add("--owner", metavar="NAME", default="me", help="whose memory is asked (default: %(default)s)")
+    add(
+        "--weights", metavar="DIR", default=WEIGHTS, help="versions of weights, heard with --raw (default: %(default)s)"
+    )
     chat.set_defaults(run=_chat)
     _add_serve(commands)
     _add_train(commands)
@@ -233,8 +236,9 @@ def _chat(arguments: argparse.Namespace) -> int:
     from nexus.inference.release import load_release, open_release
     from nexus.inference.sampling import Sampling
     from nexus.serving.chat import answer_once, converse
-    from nexus.serving.living_chat import open_chat
+    from nexus.serving.living_chat import LivingChat, open_chat
     from nexus.serving.session import ChatSession
+    from nexus.serving.weights import OwnersWeights, plain
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the letters of an answer is no reason to stop
@@ -244,7 +248,14 @@ def _chat(arguments: argparse.Namespace) -> int:
     opened = load_release if arguments.raw else open_release  # what memory or a proof answers needs no model
     release = opened(folder, int8=arguments.int8)
     asked = (release, arguments.system, sampling, arguments.max_new_tokens)
-    chat = ChatSession(*asked) if arguments.raw else open_chat(*asked, **_gate(arguments), owner=arguments.owner)
+    owner = arguments.owner
+    if arguments.raw:
+        # versions were examined in full precision: on weights in eight bits none of them speaks
+        there = not arguments.int8 and Path(arguments.weights).is_dir()
+        choose = OwnersWeights(arguments.weights, release.hash, release) if there else plain
+        chat: ChatSession | LivingChat = ChatSession(*asked, choose=choose, owner=owner)
+    else:
+        chat = open_chat(*asked, **_gate(arguments), owner=owner)
     return converse(chat) if prompt is None else answer_once(chat, prompt.strip())
 
 

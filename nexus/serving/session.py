@@ -5,26 +5,33 @@ template rewrites what was said before, the whole chat is read again: slower, ne
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nexus.core.state_space import LMState
 from nexus.inference.generation import TokenStream, stream
 from nexus.inference.release import Release
 from nexus.inference.sampling import Sampling
 from nexus.inference.text import Detokenizer
+from nexus.living.versions import PLAIN
+from nexus.serving.weights import PLAIN_WEIGHTS, Choose, plain
+from nexus.training.adapters import RowAdapters
 
 
 @dataclass(frozen=True)
 class _Memory:
-    """A model's state with the text that it and the ids still unread stand for, ``length`` tokens in all."""
+    """A model's state with the text that it and the ids still unread stand for, ``length`` tokens in all.
+
+    ``version`` is that of the weights which read them.
+    """
 
     state: LMState
+    version: str = PLAIN
     text: str = ""
     unread: tuple[int, ...] = ()
     length: int = 0
 
     def fork(self) -> "_Memory":
-        return _Memory(self.state.fork(), self.text, self.unread, self.length)
+        return replace(self, state=self.state.fork())
 
 
 class ChatSession:
@@ -35,6 +42,7 @@ class ChatSession:
         system: what the model is told first; the release's own if None.
         sampling: how tokens are chosen; greedy if None.
         max_new_tokens: length at which an answer is cut off.
+        choose, owner: the weights of a turn, such as :class:`nexus.serving.weights.OwnersWeights`, and whose they are.
 
     Attributes:
         messages: the conversation so far, as the template sees it.
@@ -52,7 +60,10 @@ class ChatSession:
         system: str | None = None,
         sampling: Sampling | None = None,
         max_new_tokens: int = 512,
+        choose: Choose = plain,
+        owner: str = "",
     ) -> None:
+        self._choose, self._owner, self._rows = choose, owner, RowAdapters(release.model)
         self.release, self.sampling, self.max_new_tokens = release, sampling, max_new_tokens
         self.system = release.generation.system if system is None else system
         self.messages: list[dict[str, str]] = []
@@ -63,6 +74,7 @@ class ChatSession:
         self.messages = [{"role": "system", "content": self.system}] if self.system else []
         self._memory = self._blank()
         self._before: _Memory | None = None  # the last turn
+        self._weights = PLAIN_WEIGHTS  # what speaks in it
 
     def say(self, text: str) -> Generator[str, None, None]:
         """Take a turn, and yield the answer piece by piece; nothing happens before the first piece is asked for.
@@ -101,7 +113,8 @@ class ChatSession:
     def _answer(self, memory: _Memory, sampling: Sampling | None) -> TokenStream:
         """Start the answer to the conversation, of which ``memory`` holds a part."""
         full = self.release.tokenizer.render(self.messages)
-        if not full.startswith(memory.text):
+        self._weights = self._choose(self._owner, self.release.tokenizer.encode(full))
+        if not full.startswith(memory.text) or memory.version != self._weights.version:
             memory = self._blank()
         unread = (*memory.unread, *self.release.tokenizer.encode(full[len(memory.text) :]))
         length = memory.length - len(memory.unread) + len(unread)
@@ -116,13 +129,14 @@ class ChatSession:
             sampling=sampling,
             state=memory.state,
         )
-        self._memory = _Memory(memory.state, full, unread, length)
+        self._memory = _Memory(memory.state, self._weights.version, full, unread, length)
         return answer
 
     def _pieces(self, answer: TokenStream) -> Generator[str, None, None]:
         text = Detokenizer(self.release.tokenizer)
         try:
-            yield from filter(None, map(text.feed, answer))
+            with self._rows.using(self._weights.adapter):
+                yield from filter(None, map(text.feed, answer))
             if rest := text.finish():
                 yield rest
         finally:
@@ -133,5 +147,5 @@ class ChatSession:
         decode = self.release.tokenizer.decode
         said = self._memory.text + decode(answer.tokens, skip_special=False)
         length = self._memory.length + len(answer.tokens)
-        self._memory = _Memory(answer.state, said, tuple(answer.unread), length)
+        self._memory = _Memory(answer.state, self._weights.version, said, tuple(answer.unread), length)
         self.messages.append({"role": "assistant", "content": decode(answer.tokens)})

@@ -7,7 +7,10 @@ from nexus.inference.generation import generate
 from nexus.inference.release import GenerationDefaults, Release
 from nexus.inference.sampling import Sampling
 from nexus.inference.text import TextTokenizer
+from nexus.living.versions import PLAIN
 from nexus.serving.session import ChatSession
+from nexus.serving.weights import OwnersWeights
+from tests.serving.test_weights import add_version, said_by
 from tests.tiny_release import byte_tokenizer, speak_ascii, text_tokenizer, tiny_model
 
 END = 258
@@ -190,3 +193,20 @@ def test_a_template_that_refuses_leaves_the_conversation_as_it_was():
     with pytest.raises(ValueError, match="one turn only"):
         say(chat, "More")
     assert len(chat.messages) == 2
+
+
+def test_a_version_of_the_weights_speaks_where_it_reaches_and_reads_the_chat_anew(tmp_path):
+    release = release_of(plan="MWA")
+    release.model.float()
+    name = add_version(release, tmp_path, 1, about=["Bo is red."])
+    chat = ChatSession(release, max_new_tokens=NEW, choose=OwnersWeights(tmp_path, "r", release), owner="me")
+    for turn, speaks in (("Hello", PLAIN), ("Who is Bo?", name), ("And why?", name)):
+        answer = say(chat, turn)
+        prompt = release.tokenizer.chat_ids(chat.messages[:-1])
+        assert answer == said_by(release, tmp_path, speaks, prompt, NEW)
+        assert say_again(chat) == answer
+    assert said_by(release, tmp_path, PLAIN, prompt, NEW) != answer, "the version must be heard"
+
+
+def say_again(chat):
+    return "".join(chat.retry())
