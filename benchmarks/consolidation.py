@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import random
 import tempfile
 import time
@@ -374,7 +375,7 @@ def _run(
     if versions.current() is not None:
         found |= rollback_seconds(versions, made)
     found["rows"] = rows
-    taught = [float(np.mean(row[:number])) if number else 0.0 for number, row in enumerate(watch.matrix)]
+    taught = [float(np.mean(row[:number])) if number else math.nan for number, row in enumerate(watch.matrix)]
     draw(
         {
             "held out": found["held_out"],

@@ -4,7 +4,7 @@
     python benchmarks/mind_memory.py --quick    1 seed, 1k and 4k tokens back
 
 A text holds facts (a token for each pair of key and value) among filler, and ends in queries (a key, whose value is
-asked). Two models of the same size are trained on texts of 24 to 512 tokens: both attend to the last 8 tokens only, one
+asked). Two models of the same size are trained on texts of 24 to 2,048 tokens: both attend to the last 8 tokens only, one
 has a memory layer where the other has a second layer of attention. Recall is the share of right answers (guessing: 1 in
 8); at each distance the questions go to a fork of the state. Measured besides: milliseconds a token by length, and
 whether 10,000 updates leave a NaN at depth 1 to 4. Writes results/mind_memory.json after each run.
@@ -27,7 +27,7 @@ from nexus.core.state_space import HybridConfig, HybridLM
 RESULTS = Path(__file__).parent / "results" / "mind_memory.json"
 KEYS, VALUES, FILLERS = 8, 8, 16
 WINDOW, RATE, STEPS = 8, 3e-3, 450
-LENGTHS = (24, 64, 512)  # of the texts at the beginning of training, after two thirds, and at its end
+LENGTHS = (24, 64, 2_048)  # of the texts at the beginning of training, after two thirds, and at its end
 TOKENS = 2_048  # in a batch
 LEARN = -1.5  # bias of the gate of learning before training
 PIECE = 1_024  # tokens read at once

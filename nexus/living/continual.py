@@ -133,14 +133,15 @@ def draw(lines: dict[str, Sequence[float]], noise: dict[str, Sequence[float]], p
     drawn = new_figure()
     axes = drawn.subplots()
     colours = ("#1f3a5f", "#2e8b7a", "#d1495b", "#b8860b")
-    for (name, values), colour in zip(lines.items(), colours, strict=False):
+    for (name, values), colour, marker in zip(lines.items(), colours, "os^D", strict=False):
         y, x = np.asarray(values), np.arange(len(values))
-        axes.plot(x, y, color=colour, label=name)
+        axes.plot(x, y, color=colour, label=name, marker=marker, markersize=5, fillstyle="none")  # lines may coincide
         if name in noise:
             band = 2 * np.asarray(noise[name])
             axes.fill_between(x, y - band, y + band, color=colour, alpha=0.2, linewidth=0)
     axes.set(xlabel="updates promoted (0: the release)", ylabel="accuracy", title=title)
-    axes.set_ylim(top=1.01)
+    axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.01)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     with atomic_file(path) as temporary:
         drawn.savefig(temporary, dpi=130, format=path.suffix.lstrip(".") or "png")
