@@ -3,7 +3,7 @@
 A corridor with walls (which cells can be reached from its left end), the carries of an addition, parity of the bits
 since the last mark, and a maze (which cells can be reached from the start, among trees of rooms). In all of them short
 ways and long ones look alike from nearby, so there is no way around waiting. Each length is 15 % rarer than the one
-before in what is tested; samples to learn from are drawn so for three fifths, and with all lengths alike for the rest.
+before in what is tested; of the samples to learn from, a share that the learner names has all lengths alike.
 """
 
 from __future__ import annotations
