@@ -1,8 +1,9 @@
-"""Three tasks whose difficulty is how far news has to travel before an answer is known.
+"""Tasks whose difficulty is how far news has to travel before an answer is known.
 
-A corridor with walls (which cells can be reached from its left end), parity of the bits since the last mark, and a maze
-(which cells can be reached from the start, among trees of rooms). In all of them short ways and long ones look alike
-from nearby, so there is no way around waiting; each length is 15 % rarer than the one before.
+A corridor with walls (which cells can be reached from its left end), the carries of an addition, parity of the bits
+since the last mark, and a maze (which cells can be reached from the start, among trees of rooms). In all of them short
+ways and long ones look alike from nearby, so there is no way around waiting. Each length is 15 % rarer than the one
+before in what is tested; of the samples to learn from, a share that the learner names has all lengths alike.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from torch.nn import functional as F
 
 
 class Task(NamedTuple):
-    """How to draw samples, how wide their inputs are, how cells meet, the most steps of thought in training; the rate
-    of learning and the steps of training.
+    """How to draw samples (how many, by what, the share with all lengths alike), how wide their inputs are, how cells
+    meet, the most steps of thought in training; the rate of learning and the steps of training.
     """
 
-    make: Callable[[int, torch.Generator], Batch]
+    make: Callable[[int, torch.Generator, float], Batch]
     width: int
     coupling: str
     budget: int
@@ -36,19 +37,20 @@ class Batch(NamedTuple):
     difficulty: Tensor
 
 
-def mostly_small(count: int, most: int, generator: torch.Generator) -> Tensor:
-    """Whole numbers (count, 1) from 1 to ``most``: each 15 % rarer than the one before."""
-    odds = 0.85 ** torch.arange(most)
+def mostly_small(count: int, most: int, generator: torch.Generator, even: float) -> Tensor:
+    """Whole numbers (count, 1) from 1 to ``most``: each 15 % rarer than the one before; a share ``even`` all alike."""
+    falling = 0.85 ** torch.arange(most)
+    odds = (1 - even) * falling / falling.sum() + even / most
     return 1 + torch.multinomial(odds, count, replacement=True, generator=generator)[:, None]
 
 
-def marked(count: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def marked(count: int, length: int, generator: torch.Generator, even: float) -> tuple[Tensor, Tensor]:
     """Marks on a line (count, length), and how far each place is from the last mark at or before it, or from the start.
 
     Stretches between marks are evenly long, up to a bound that is drawn for each row: nothing in a stretch tells what
     lies before it.
     """
-    bound = mostly_small(count, length, generator)
+    bound = mostly_small(count, length, generator, even)
     stretches = (torch.rand(count, length, generator=generator) * (bound + 1)).long()
     places = ((stretches + 1).cumsum(1) - 1).clamp(max=length)
     marks = torch.zeros(count, length + 1, dtype=torch.bool).scatter(1, places, True)[:, :length]
@@ -56,16 +58,28 @@ def marked(count: int, length: int, generator: torch.Generator) -> tuple[Tensor,
     return marks, index - torch.where(marks, index, 0).cummax(1).values
 
 
-def corridor(count: int, generator: torch.Generator, length: int = 32) -> Batch:
+def corridor(count: int, generator: torch.Generator, even: float = 0.0, length: int = 32) -> Batch:
     """A corridor with walls; a cell is reached if no wall is to its left. Difficulty: the longest open stretch."""
-    walls, far = marked(count, length, generator)
+    walls, far = marked(count, length, generator, even)
     inputs = torch.stack([walls, ~walls, (torch.arange(length) == 0).expand_as(walls)], -1)
     return Batch(inputs.float(), (~walls).long().cumprod(1), far.amax(1))
 
 
-def parity(count: int, generator: torch.Generator, length: int = 32) -> Batch:
+def carry(count: int, generator: torch.Generator, even: float = 0.0, length: int = 32) -> Batch:
+    """Which columns of the sum of two binary numbers carry a one, the lowest first. Difficulty: the farthest carry.
+
+    A column of no or two ones (a mark) decides alone, a column of one hands on what comes to it; nothing comes first.
+    """
+    decides, far = marked(count, length, generator, even)
+    twos = decides & (torch.rand(count, length, generator=generator) < 0.5)
+    index = torch.arange(length)
+    inputs = torch.stack([decides & ~twos, ~decides, twos, (index == 0).expand_as(twos)], -1).float()
+    return Batch(inputs, twos.gather(1, index - far).long(), far.amax(1))
+
+
+def parity(count: int, generator: torch.Generator, even: float = 0.0, length: int = 32) -> Batch:
     """Whether the number of ones since the last mark, its place included, is odd. Difficulty: the longest stretch."""
-    marks, far = marked(count, length, generator)
+    marks, far = marked(count, length, generator, even)
     bits = torch.randint(2, (count, length), generator=generator)
     total = F.pad(bits.cumsum(1), (1, 0))
     since = total[:, 1:] - total.gather(1, (torch.arange(length) - far).clamp(min=0))
@@ -83,13 +97,13 @@ def _passages(rooms: int) -> Tensor:
     return torch.tensor(found)
 
 
-def _joined(count: int, rooms: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _joined(count: int, rooms: int, generator: torch.Generator, even: float) -> tuple[Tensor, Tensor]:
     """Passages opened at random (count, E), never closing a circle (Kruskal), and the tree of each room (count, R)."""
     passages = _passages(rooms)
     order = torch.rand(count, len(passages), generator=generator).argsort(1)
     tree = torch.arange(rooms**2).repeat(count, 1)
     opened = torch.zeros(count, len(passages), dtype=torch.bool)
-    left = mostly_small(count, rooms**2 - 1, generator)
+    left = mostly_small(count, rooms**2 - 1, generator, even)
     for passage in order.split(1, dim=1):
         one, other = (tree.gather(1, passages[passage[:, 0], side, None]) for side in (0, 1))
         joins = (one != other) & (left > 0)
@@ -99,13 +113,13 @@ def _joined(count: int, rooms: int, generator: torch.Generator) -> tuple[Tensor,
     return opened, tree
 
 
-def maze(count: int, generator: torch.Generator, rooms: int = 4) -> Batch:
+def maze(count: int, generator: torch.Generator, even: float = 0.0, rooms: int = 4) -> Batch:
     """Rooms and passages, in trees: which cells can be reached from the start? Difficulty: the longest way from it.
 
     A cell knows which of its four sides are open.
     """
     passages, side = _passages(rooms), 2 * rooms - 1
-    opened, tree = _joined(count, rooms, generator)
+    opened, tree = _joined(count, rooms, generator, even)
     start = torch.randint(rooms**2, (count, 1), generator=generator)
     reached = (tree == tree.gather(1, start)).long()
     answers = torch.full((count, side, side), -1)
@@ -133,7 +147,8 @@ def _farthest(sources: Tensor, free: Tensor) -> Tensor:
 
 
 TASKS = {
-    "corridor": Task(corridor, 3, "line", 40, 8e-3, 500),
-    "parity": Task(parity, 3, "line", 32, 8e-3, 1_000),
-    "maze": Task(maze, 7, "grid", 24, 5e-3, 1_500),
+    "corridor": Task(corridor, 3, "line", 24, 8e-3, 2_000),
+    "carry": Task(carry, 4, "line", 24, 8e-3, 2_000),
+    "parity": Task(parity, 3, "line", 24, 8e-3, 2_000),
+    "maze": Task(maze, 7, "grid", 24, 5e-3, 3_000),
 }  # fmt: skip

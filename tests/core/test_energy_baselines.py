@@ -10,7 +10,17 @@ from scipy.stats import spearmanr
 
 from benchmarks.graded_tasks import TASKS, Batch
 from benchmarks.kept_runs import KeptRuns, seeds
-from benchmarks.mind_energy import LOSSES, Thinker, act_weights, bound, ponder_weights, spearman
+from benchmarks.mind_energy import (
+    LOSSES,
+    Course,
+    Samples,
+    Thinker,
+    act_weights,
+    bound,
+    cheapest,
+    ponder_weights,
+    spearman,
+)
 from tests.numerics import close
 
 
@@ -64,7 +74,7 @@ def test_every_learner_teaches_all_that_it_uses(stop):
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     thinker = Thinker(TASKS["parity"])
-    LOSSES[stop](thinker, TASKS["parity"].make(4, generator), generator).backward()
+    LOSSES[stop](thinker, Samples(TASKS["parity"], generator)).backward()
     untaught = {name for name, p in thinker.named_parameters() if p.grad is None or not p.grad.any()}
     assert untaught == ({"halt.weight", "halt.bias"} if stop in ("energy", "fixed") else set())
 
@@ -76,6 +86,51 @@ def test_a_corridor_is_answered_as_by_walking():
         for wall, answer in zip(inputs[:, 0].tolist(), answers.tolist(), strict=True):
             reached = reached and not wall
             assert answer == reached
+
+
+def test_a_carry_is_answered_as_by_adding():
+    batch = TASKS["carry"].make(64, torch.Generator().manual_seed(1))
+    for inputs, answers, hard in zip(batch.inputs, batch.answers, batch.difficulty, strict=True):
+        one, other = (sum(int(ones > less) << place for place, ones in enumerate(ones_of(inputs))) for less in (0, 1))
+        far, farthest = 0, 0
+        for place, (ones, answer) in enumerate(zip(ones_of(inputs), answers.tolist(), strict=True)):
+            below = 2 ** (place + 1)
+            assert answer == (one % below + other % below) // below
+            far = far + 1 if ones == 1 and place else 0
+            farthest = max(far, farthest)
+        assert farthest == hard
+
+
+def ones_of(inputs):
+    return inputs[:, :3].argmax(-1).tolist()
+
+
+def test_all_lengths_alike_are_longer_than_mostly_short_ones():
+    for task in TASKS.values():
+        few, even = (task.make(256, torch.Generator().manual_seed(1), share).difficulty for share in (0.0, 1.0))
+        assert even.float().mean() > 1.3 * few.float().mean()
+
+
+def test_a_sample_is_thought_about_until_another_takes_its_place():
+    torch.manual_seed(0)
+    task = TASKS["corridor"]
+    samples, thinker = Samples(task, torch.Generator().manual_seed(0)), Thinker(task)
+    for _ in range(3):
+        LOSSES["energy"](thinker, samples)
+    before, states = samples.batch.inputs.clone(), samples.states.clone()
+    samples.renew()
+    stayed = (samples.batch.inputs == before).flatten(1).all(1)
+    assert 0 < stayed.sum() < len(stayed)
+    assert torch.equal(samples.states[stayed], states[stayed])
+    assert samples.states[stayed].any()
+    assert not samples.states[~stayed].any()
+
+
+def test_thresholds_give_up_a_fifth_of_a_percent_at_most():
+    slope = torch.tensor([1.0, 0.25, 0.0])[:, None].expand(3, 1_000)
+    good = torch.ones(3, 1_000, dtype=torch.bool)
+    good[0, :3], good[1, :2] = False, False
+    assert cheapest(Course(slope, torch.zeros(3, 1_000), good))[0] == 0.3  # after the second step: 0.998 of 1
 
 
 def test_parity_is_answered_as_by_counting():
