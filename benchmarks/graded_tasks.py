@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 class Task(NamedTuple):
     """How to draw samples (how many, by what, the share with all lengths alike), how wide their inputs are, how cells
-    meet, the most steps of thought in training; the rate of learning and the steps of training.
+    meet, the most steps of thought in training; the rate of learning and the steps of training; the share of the
+    samples to learn from in which all lengths are alike.
     """
 
     make: Callable[[int, torch.Generator, float], Batch]
@@ -27,6 +28,7 @@ class Task(NamedTuple):
     budget: int
     rate: float
     steps: int
+    even: float
 
 
 class Batch(NamedTuple):
@@ -147,8 +149,8 @@ def _farthest(sources: Tensor, free: Tensor) -> Tensor:
 
 
 TASKS = {
-    "corridor": Task(corridor, 3, "line", 24, 8e-3, 2_000),
-    "carry": Task(carry, 4, "line", 24, 8e-3, 2_000),
-    "parity": Task(parity, 3, "line", 24, 8e-3, 2_000),
-    "maze": Task(maze, 7, "grid", 24, 5e-3, 3_000),
+    "corridor": Task(corridor, 3, "line", 24, 8e-3, 1_500, 1.0),
+    "carry": Task(carry, 4, "line", 24, 8e-3, 1_500, 0.4),
+    "parity": Task(parity, 3, "line", 24, 8e-3, 1_500, 0.4),
+    "maze": Task(maze, 7, "grid", 24, 5e-3, 3_000, 0.4),
 }  # fmt: skip

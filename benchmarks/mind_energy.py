@@ -36,7 +36,6 @@ SPEED = 2  # cells that news can go in a step: a step couples neighbours twice, 
 DEPTH = 16  # of the network of fixed depth: news comes from everywhere (at most 32 cells away)
 TAUGHT = 8  # steps in a row that carry gradients
 BATCH = 32
-EVEN = 0.5  # share of the samples to learn from in which all lengths are alike; tested are mostly short ones
 RENEWED = (0.4, 0.1)  # probability that a sample gives way to a new one: of the half that soon does, and of the other
 SETTLED = (1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.03, 0.003, 0.0)  # thresholds to choose from; the last ones never stop
 SURE = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99, 0.997, 1.0)
@@ -126,7 +125,7 @@ class Samples:
 
     def fresh(self, count: int = BATCH) -> Batch:
         """New samples."""
-        return self.task.make(count, self.generator, EVEN)
+        return self.task.make(count, self.generator, self.task.even)
 
     def renew(self) -> None:
         """Let a few of the samples that are thought about give way to new ones, whose states are 0."""
