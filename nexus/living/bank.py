@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nexus.living.closeness import Closeness
 from nexus.living.examples import examples
 from nexus.living.passages import Entry, masked
-from nexus.living.relations import NAMES, TABLE, Kind
+from nexus.living.relations import NAMED, NAMES, TABLE, Kind
 from nexus.living.wordings import requests
 
 Floats = NDArray[np.float64]
@@ -31,8 +31,8 @@ class Embed(Protocol):
 
 @dataclass(frozen=True)
 class Bank:
-    """Wordings: vectors (m, d), the same projected (m, k), and the relation of each, -1 where none is asked for. Of
-    each relation (c) a vector that stands for it, at length one, and its names.
+    """Wordings: vectors (m, d), the same projected (m, k), and the relation of each, -1 where none is asked for. Vectors
+    at length one that stand for relations (a), where those of each relation (c) begin, and its names.
 
     The first relations are those of :func:`nexus.living.examples.examples`; their statements are the first rows, their
     questions the next.
@@ -42,6 +42,7 @@ class Bank:
     projected: Floats
     of: NDArray[np.int64]
     anchors: Floats
+    begins: NDArray[np.int64]
     names: tuple[frozenset[str], ...]
 
     def measured(self, closeness: Closeness) -> Bank:
@@ -62,12 +63,16 @@ def bank(embed: Embed) -> Bank:
 
 
 def arranged(vectors: NDArray[np.floating], anchors: NDArray[np.floating]) -> Bank:
-    """The wordings of vectors (m, d) and of one vector a relation (c, d)."""
+    """The wordings of vectors (m, d) and of one vector a statement and a relation of the table (a, d)."""
     known, rows = examples(), np.asarray(vectors, dtype=np.float64)
-    first = len(known.entries)
-    of = [*range(first), *known.of, *(first + NAMES.index(name) for _, name, _ in TABLE), *[-1] * len(requests())]
-    names = [*(statement.relation for _, statement in known.entries), *(frozenset((name,)) for name in NAMES)]
-    return Bank(rows, rows[:, :0], np.array(of, dtype=np.int64), unit(np.asarray(anchors, float)), tuple(names))
+    first, begins = int(known.states[-1]) + 1, np.flatnonzero(np.diff(known.states, prepend=-1))
+    of = [*known.states, *known.of, *(first + NAMES.index(name) for _, name, _ in TABLE), *[-1] * len(requests())]
+    begins = np.concatenate([begins, len(known.entries) + np.arange(len(NAMES))])
+    told: list[frozenset[str]] = [frozenset() for _ in range(first)]
+    for place, (_, statement) in zip(known.states, known.entries, strict=True):
+        told[place] |= statement.relation & NAMED
+    names = (*told, *(frozenset((name,)) for name in NAMES))
+    return Bank(rows, rows[:, :0], np.array(of, dtype=np.int64), unit(np.asarray(anchors, float)), begins, names)
 
 
 def _named(phrase: str, kind: Kind) -> str:

@@ -32,9 +32,11 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class Examples:
-    """Each everyday relation as it is read (c), every question for one (q), and the relation that it asks for (q)."""
+    """Every sentence as it is read (n) and the relation that it states (n), every question (q) and the relation that it
+    asks for (q). The sentences of a relation are side by side."""
 
     entries: tuple[Entry, ...]
+    states: NDArray[np.int64]
     queries: tuple[Query, ...]
     of: NDArray[np.int64]
 
@@ -45,27 +47,31 @@ def examples() -> Examples:
     known = wordings()
     asked = [(_query(one, question), place) for place, one in enumerate(known) for question in one.questions]
     of = np.array([place for _, place in asked], dtype=np.int64)
-    return Examples(tuple(_entry(one) for one in known), tuple(query for query, _ in asked), of)
+    told = [(_entry(one, sentence), place) for place, one in enumerate(known) for sentence in one.statements]
+    states = np.array([place for _, place in told], dtype=np.int64)
+    return Examples(tuple(entry for entry, _ in told), states, tuple(query for query, _ in asked), of)
 
 
 def subjects(question: int, rng: random.Random) -> Iterator[list[int]]:
-    """The relations of some made-up subjects of the kind that is asked about, where names leave it to meaning."""
+    """What is told of some made-up subjects of the kind that is asked about, where names leave it to meaning."""
     known, every = wordings(), examples()
+    told = [np.flatnonzero(every.states == place).tolist() for place in range(len(known))]
     asked = int(every.of[question])
     pool = [n for n, one in enumerate(known) if one.kind == known[asked].kind and n != asked]
     for _ in range(DRAWS):
         chosen = rng.sample(pool, rng.randint(1, MOST))
         chosen = chosen if rng.random() < MISSING else [asked, *chosen[1:]]
         query = every.queries[question]
+        chosen = [rng.choice(told[n]) for n in chosen]
         chosen = [n for n in chosen if admits(query, query.whole, *every.entries[n])]
         named = (by_name(query, query.whole, every.entries[n][1]) for n in chosen)
         if max(named, default=SURE) < SURE:
             yield chosen
 
 
-def _entry(one: Wording) -> Entry:
+def _entry(one: Wording, sentence: str) -> Entry:
     subject, value = SUBJECTS[one.kind], one.values[0]
-    text = one.statement.format(s=subject, v=value)
+    text = sentence.format(s=subject, v=value)
     text = text[0].upper() + text[1:]
     name = key(words(subject))
     passage = next(cut(Fact(0, text, "")))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from nexus.living.asking import Query, Step
 from nexus.living.passages import Entry, Passage
-from nexus.living.reading import Statement, only_timed, timed
+from nexus.living.reading import Statement, only_timed, owned, relation_of, timed
 from nexus.living.relations import KINDS, NAMED, WEAK, akin, covers
 from nexus.living.words import words
 
@@ -43,17 +43,40 @@ def _asked(wanted: frozenset[str], told: frozenset[str]) -> frozenset[str]:
 
 
 def admits(query: Query, step: Step, passage: Passage, statement: Statement) -> bool:
-    """Whether meaning may decide: the kind of answer fits, no name is strange, and names have not settled it."""
+    """Whether meaning may decide: the kind of answer fits, no name is strange, and it is not said the other way."""
     return (
         fits(replace(query, turned=False), passage, statement)
         and not strangers(step, passage)
-        and not _otherwise(step, statement)
         and not _turned_about(query, passage, statement)
+        and not _of_another(step, passage, statement)
     )
 
 
-def _otherwise(step: Step, statement: Statement) -> bool:
-    """Whether all that is asked and what is told are relations of the table, and other ones."""
+def leads_on(query: Query, passage: Passage, statement: Statement) -> bool:
+    """Whether a statement only says a step of the way: "Tom is Ada's doctor" to "Where was Ada's doctor born?"."""
+    return _first_of(query, statement) and any(
+        word.text[0].isupper() for word in words(passage.fact.text, *statement.value_at)
+    )
+
+
+def ends_there(query: Query, passage: Passage, statement: Statement) -> bool:
+    """Whether there is nowhere to go from what is said: "The staff of Acme is 500" to "How large is Acme's staff?"."""
+    return _first_of(query, statement) and only_timed(_value(passage, statement))
+
+
+def _first_of(query: Query, statement: Statement) -> bool:
+    """Whether a statement tells the first of several steps, and not the last."""
+    first, *others = query.steps
+    last = others[-1].relation - KINDS if others else frozenset()
+    told = statement.relation
+    if not last or any(akin(want, tell) for want in last for tell in told):
+        return False
+    return by_name(query, first, statement) >= SURE
+
+
+def otherwise(step: Step, statement: Statement) -> bool:
+    """Whether all that is asked and what is told are relations of the table, and other ones: a sign, as words have
+    several senses ("Who started it?")."""
     asked = step.relation - KINDS
     return asked <= KNOWN and _apart(asked, statement)
 
@@ -73,6 +96,12 @@ def _turned_about(query: Query, passage: Passage, statement: Statement) -> bool:
     if query.turned or not statement.mentioned or statement.value_at > statement.subject_at:
         return False
     return bool(query.whole.relation & passage.statements[0].relation)
+
+
+def _of_another(step: Step, passage: Passage, statement: Statement) -> bool:
+    """Whether it is said whose doctor someone is, and someone's doctor is asked for."""
+    value = owned(words(passage.fact.text, *statement.value_at))
+    return value is not None and not statement.relation and bool(step.nouns & relation_of(value[1]))
 
 
 def holding(entries: Sequence[Entry]) -> list[Entry]:

@@ -19,7 +19,7 @@ from nexus.living.bank import Bank, Bools, Embed, Floats, bank
 from nexus.living.closeness import Closeness, fit
 from nexus.living.evidence import Told, evidence
 from nexus.living.examples import examples, subjects
-from nexus.living.matching import by_name, contradicts, likely
+from nexus.living.matching import by_name, contradicts, likely, otherwise
 from nexus.living.passages import Entry
 
 FOLDS = 5
@@ -92,9 +92,12 @@ def _rows(closeness: Closeness, asked: Floats, told: Floats, query: Query, step:
           wordings: Bank, without: Bools | None = None) -> Floats:  # fmt: skip
     names = tuple(statement.relation for _, statement in entries)
     signs = [
-        (by_name(query, step, statement), -contradicts(step, statement), likely(query, passage, statement), 1.0)
+        (
+            by_name(query, step, statement), -contradicts(step, statement), -otherwise(step, statement),
+            likely(query, passage, statement), 1.0,
+        )
         for passage, statement in entries
-    ]
+    ]  # fmt: skip
     return np.column_stack([evidence(closeness, asked, Told(told, names), wordings, without), np.array(signs)])
 
 

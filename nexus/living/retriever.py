@@ -241,6 +241,10 @@ def _at_once(query: Query, entry: Entry, judge: Judge) -> bool:
     """Whether a statement may answer a question of several steps in one: "What colour are Ada's eyes?" may be answered
     by what is said of her, "Where does Ada's mother live?" may not."""
     told = entry[1].relation
+    if matching.leads_on(query, *entry):
+        return False
+    if matching.ends_there(query, *entry):
+        return True
     known = [name for step in query.steps for name in step.relation if name in matching.KNOWN]
     if not all(any(akin(name, one) for one in told) for name in known):
         return False

@@ -17,12 +17,12 @@ NONE = "-"  # the name of the block of questions that ask for no fact
 
 @dataclass(frozen=True)
 class Wording:
-    """One relation: the kind of its subjects, values, a sentence with {s} and {v}, questions with {s}."""
+    """One relation: the kind of its subjects, values, sentences with {s} and {v}, questions with {s}."""
 
     name: str
     kind: str
     values: tuple[str, ...]
-    statement: str
+    statements: tuple[str, ...]
     questions: tuple[str, ...]
 
 
@@ -30,7 +30,7 @@ class Wording:
 def wordings() -> tuple[Wording, ...]:
     """The relations, in the order of the file."""
     return tuple(
-        Wording(name, kind, values, lines[0], tuple(lines[1:]))
+        Wording(name, kind, values, (lines[0], *_more(lines)), tuple(line for line in lines[1:] if line[0] != "+"))
         for name, kind, values, lines in _blocks()
         if name != NONE
     )
@@ -40,6 +40,10 @@ def wordings() -> tuple[Wording, ...]:
 def requests() -> tuple[str, ...]:
     """What people say of a name that asks for no fact."""
     return next(tuple(lines) for name, _, _, lines in _blocks() if name == NONE)
+
+
+def _more(lines: list[str]) -> list[str]:
+    return [line[1:].strip() for line in lines if line[0] == "+"]
 
 
 def _blocks() -> Iterator[tuple[str, str, tuple[str, ...], list[str]]]:
