@@ -113,6 +113,8 @@ def _mentions(found: Sequence[Word], known: Callable[[Key], bool]) -> Iterator[t
             first = found[a]
             if first.norm in ARTICLES or first.norm == POSSESSIVE or (size == 1 and _no_name(first)):
                 continue
+            if found[a + size - 1].norm in ARTICLES:
+                continue
             if (size == 1 and (first.norm in MINE or first.norm in PERSONS)) or known(key(found[a : a + size])):
                 yield a, a + size
 
@@ -213,7 +215,8 @@ def _openly(found: Sequence[Word], rest: Sequence[Word]) -> bool:
     sister?"; "Is Ada a doctor?" is none."""
     known = [sense for sense in senses(rest, "verb") if sense.relation not in KINDS]
     told = all(sense.known for sense in known) and bool(known)
-    return told and not _names(rest) and (found[0].norm not in BE or all(sense.kind != "noun" for sense in known))
+    there = found[0].norm not in BE or found[1].norm == "there"
+    return told and not _names(rest) and (there or all(sense.kind != "noun" for sense in known))
 
 
 def _after(found: Sequence[Word], first: int, last: int, used: set[int]) -> Iterator[list[int]]:
@@ -316,8 +319,9 @@ def _is_turned(found: Sequence[Word], rest: Sequence[int], meant: Sequence[Sense
 
 
 def _names(found: Sequence[Word]) -> frozenset[str]:
-    named = (word for word in found if word.norm not in SMALL and word.start)
-    return frozenset(word.stem for word in named if word.named or numeric(word))
+    known = {word.start for sense in senses(found) if sense.known for word in found[sense.first : sense.last]}
+    named = (word for word in found if word.norm not in SMALL and word.norm not in PERSONS and word.start)
+    return frozenset(word.stem for word in named if (word.named and word.start not in known) or numeric(word))
 
 
 def _masked(question: str, name: str) -> str:

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from nexus.living.asking import Query, queries
 from nexus.living.facts import Fact
-from nexus.living.matching import SURE, admits, by_name
+from nexus.living.matching import SURE, admits, by_name, speaks_of
 from nexus.living.passages import Entry, cut
 from nexus.living.reading import Statement
+from nexus.living.relations import NAMED
 from nexus.living.wordings import Wording, wordings
 from nexus.living.words import key, words
 
-DRAWS = 3  # subjects a question
+DRAWS = 2  # subjects a question
 MOST = 6  # relations of a subject
+JOURNEYS = 4  # questions of two steps for each relation of people that the table knows
 MISSING = 2 / 3  # of the questions ask for what the subject does not have: when in doubt, nothing is said
 SUBJECTS = {
     "person": "Kora Venlis", "country": "Talor", "firm": "Bonitec", "work": "Silent Harbour", "project": "Lumora",
@@ -40,6 +42,10 @@ class Examples:
     queries: tuple[Query, ...]
     of: NDArray[np.int64]
 
+    def told(self, relation: int) -> range:
+        """The places of a relation's sentences."""
+        return range(*np.searchsorted(self.states, (relation, relation + 1)))
+
 
 @lru_cache
 def examples() -> Examples:
@@ -55,18 +61,33 @@ def examples() -> Examples:
 def subjects(question: int, rng: random.Random) -> Iterator[list[int]]:
     """What is told of some made-up subjects of the kind that is asked about, where names leave it to meaning."""
     known, every = wordings(), examples()
-    told = [np.flatnonzero(every.states == place).tolist() for place in range(len(known))]
     asked = int(every.of[question])
     pool = [n for n, one in enumerate(known) if one.kind == known[asked].kind and n != asked]
     for _ in range(DRAWS):
         chosen = rng.sample(pool, rng.randint(1, MOST))
         chosen = chosen if rng.random() < MISSING else [asked, *chosen[1:]]
         query = every.queries[question]
-        chosen = [rng.choice(told[n]) for n in chosen]
+        chosen = [rng.choice(every.told(n)) for n in chosen]
         chosen = [n for n in chosen if admits(query, query.whole, *every.entries[n])]
         named = (by_name(query, query.whole, every.entries[n][1]) for n in chosen)
         if max(named, default=SURE) < SURE:
             yield chosen
+
+
+def journeys(fold: int, folds: int, rng: random.Random) -> Iterator[tuple[Query, list[int]]]:
+    """Questions that need a second step ("Where was someone's doctor born?"), with statements that say one step only:
+    who someone's doctor is."""
+    known, every = wordings(), examples()
+    people = [n for n, one in enumerate(known) if one.kind == "person"]
+    for first in (n for n in people[fold::folds] if known[n].name in NAMED):
+        for second in rng.sample([n for n in people if n != first], JOURNEYS):
+            question = rng.choice(known[second].questions).replace("{s}", "{s}'s " + known[first].name)
+            query = _query(known[first], question)
+            told = [rng.choice(every.told(n)) for n in (first, second)]
+            told = [n for n in told if speaks_of(query, every.entries[n][1])]
+            told = [n for n in told if admits(query, query.whole, *every.entries[n])]
+            if len(query.steps) > 1 and told:
+                yield query, told
 
 
 def _entry(one: Wording, sentence: str) -> Entry:

@@ -52,6 +52,13 @@ def admits(query: Query, step: Step, passage: Passage, statement: Statement) -> 
     )
 
 
+def speaks_of(query: Query, statement: Statement) -> bool:
+    """Whether a statement has to do with everything of the table that lies on the way: where Ada lives says nothing of
+    where her mother does."""
+    known = [name for step in query.steps[:-1] for name in step.nouns if name in KNOWN]
+    return all(any(akin(name, one) for one in statement.relation) for name in known)
+
+
 def leads_on(query: Query, passage: Passage, statement: Statement) -> bool:
     """Whether a statement only says a step of the way: "Tom is Ada's doctor" to "Where was Ada's doctor born?"."""
     return _first_of(query, statement) and any(

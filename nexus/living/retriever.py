@@ -23,11 +23,10 @@ from nexus.living.judge import Judge
 from nexus.living.passage_index import PassageIndex, stems, value_key
 from nexus.living.passages import Entry, Passage
 from nexus.living.reading import Key, denies
-from nexus.living.relations import akin
 from nexus.living.words import POSSESSIVE, words
 
 MARGIN = 0.7  # the score below which nothing is said
-OF_IT = 0.4  # the cosine from which a thing of someone may be what a statement about them is about
+OF_IT = 0.4  # cosine or probability from which a thing of someone may be what a statement about them is about
 TIE = 0.02  # scores this near are alike
 NEAR, CLOSE = 5, 20  # passages that are near in meaning; that are looked at closely
 MAX_QUESTION = 60  # words; a longer text is no question to memory
@@ -240,15 +239,12 @@ def _towards(way: _Way, entry: Entry, score: float) -> _Way:
 def _at_once(query: Query, entry: Entry, judge: Judge) -> bool:
     """Whether a statement may answer a question of several steps in one: "What colour are Ada's eyes?" may be answered
     by what is said of her, "Where does Ada's mother live?" may not."""
-    told = entry[1].relation
-    if matching.leads_on(query, *entry):
-        return False
     if matching.ends_there(query, *entry):
         return True
-    known = [name for step in query.steps for name in step.relation if name in matching.KNOWN]
-    if not all(any(akin(name, one) for one in told) for name in known):
-        return False
-    return all(judge.cosine(step.masked, entry) >= OF_IT for step in query.steps[:-1])
+    return matching.speaks_of(query, entry[1]) and all(
+        judge.cosine(step.masked, entry) >= OF_IT or judge.probabilities(query, step, [entry])[0] >= OF_IT
+        for step in query.steps[:-1]
+    )
 
 
 def _best(ways: Sequence[tuple[_Way, Query] | None]) -> tuple[_Way, Query] | None:

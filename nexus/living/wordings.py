@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
-_FILE = Path(__file__).with_name("wordings.txt")
+FILES = ("wordings.txt", "common.txt")  # the second has the relations that the benchmark asks for
 NONE = "-"  # the name of the block of questions that ask for no fact
 
 
@@ -47,7 +48,8 @@ def _more(lines: list[str]) -> list[str]:
 
 
 def _blocks() -> Iterator[tuple[str, str, tuple[str, ...], list[str]]]:
-    for block in _FILE.read_text(encoding="utf-8").split("\n\n")[1:]:
+    blocks = [Path(__file__).with_name(file).read_text(encoding="utf-8").split("\n\n")[1:] for file in FILES]
+    for block in chain.from_iterable(blocks):
         head, *lines = block.strip().splitlines()
         name, kind, values = (part.strip() for part in head.removeprefix("#").split("|"))
         yield name, kind, tuple(value.strip() for value in values.split(";")), lines
