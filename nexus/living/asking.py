@@ -320,7 +320,7 @@ def _is_turned(found: Sequence[Word], rest: Sequence[int], meant: Sequence[Sense
 
 def _names(found: Sequence[Word]) -> frozenset[str]:
     known = {word.start for sense in senses(found) if sense.known for word in found[sense.first : sense.last]}
-    named = (word for word in found if word.norm not in SMALL and word.norm not in PERSONS and word.start)
+    named = (word for word in found if word.norm not in SMALL | PERSONS.keys() | {"one"} and word.start)
     return frozenset(word.stem for word in named if (word.named and word.start not in known) or numeric(word))
 
 

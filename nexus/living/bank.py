@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nexus.living.closeness import Closeness
 from nexus.living.examples import examples
 from nexus.living.passages import Entry, masked
-from nexus.living.relations import NAMED, NAMES, TABLE, Kind
+from nexus.living.relations import NAMES, TABLE, Kind
 from nexus.living.wordings import requests
 
 NONE = -1e9  # the score of what is left out
@@ -76,9 +76,7 @@ def arranged(vectors: NDArray[np.floating]) -> Bank:
     first = int(known.states[-1]) + 1
     table = [first + NAMES.index(name) for _, name, _ in TABLE]
     of = np.array([*known.states, *known.of, *table, *[first + len(NAMES)] * len(requests())], dtype=np.int64)
-    told: list[frozenset[str]] = [frozenset() for _ in range(first)]
-    for place, (_, statement) in zip(known.states, known.entries, strict=True):
-        told[place] |= statement.relation & NAMED
+    told = [known.entries[known.told(n)[0]][1].relation for n in range(first)]  # other sentences stray from the name
     names = (*told, *(frozenset((name,)) for name in NAMES), frozenset[str]())
     order = np.argsort(of, kind="stable")
     return Bank(rows, rows[:, :0], rows[:, 0], of, names, order, np.flatnonzero(np.diff(of[order], prepend=-1)))

@@ -48,7 +48,7 @@ def admits(query: Query, step: Step, passage: Passage, statement: Statement) -> 
         fits(replace(query, turned=False), passage, statement)
         and not strangers(step, passage)
         and not _turned_about(query, passage, statement)
-        and not _of_another(step, passage, statement)
+        and not _of_another(query, step, passage, statement)
     )
 
 
@@ -105,10 +105,12 @@ def _turned_about(query: Query, passage: Passage, statement: Statement) -> bool:
     return bool(query.whole.relation & passage.statements[0].relation)
 
 
-def _of_another(step: Step, passage: Passage, statement: Statement) -> bool:
-    """Whether it is said whose doctor someone is, and someone's doctor is asked for."""
+def _of_another(query: Query, step: Step, passage: Passage, statement: Statement) -> bool:
+    """Whether it is said whose doctor someone is, and someone's doctor, or somebody else, is asked for."""
     value = owned(words(passage.fact.text, *statement.value_at))
-    return value is not None and not statement.relation and bool(step.nouns & relation_of(value[1]))
+    if value is None or statement.relation:
+        return False
+    return bool(step.nouns & relation_of(value[1]) or (query.wanted == "person" and step.relation - KINDS))
 
 
 def holding(entries: Sequence[Entry]) -> list[Entry]:
@@ -125,11 +127,14 @@ def holding(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def may_restate(one: Entry, other: Entry) -> bool:
-    """Whether two statements of a subject may say the same: alike in being a time or not, and not both by relations of
-    the table, which :func:`holding` has compared."""
+    """Whether the second of two statements of a subject may say the same as the first: alike in being a time or not, not
+    both by relations of the table, unless by the same ones in other words, and not in passing only."""
+    if other[1].mentioned and not one[1].mentioned:
+        return False
     timed_alike = only_timed(_value(*one)) == only_timed(_value(*other))
-    named = all(statement.relation and statement.relation <= NAMED for _, statement in (one, other))
-    return timed_alike and not named
+    first, second = one[1].relation, other[1].relation
+    named = bool(first and second) and first | second <= NAMED
+    return timed_alike and not (named and not any(akin(a, b) for a in first - WEAK for b in second - WEAK))
 
 
 def _value(passage: Passage, statement: Statement) -> str:
