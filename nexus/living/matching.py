@@ -127,8 +127,8 @@ def holding(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def may_restate(one: Entry, other: Entry) -> bool:
-    """Whether the second of two statements of a subject may say the same as the first: alike in being a time or not, not
-    both by relations of the table, unless by the same ones in other words, and not in passing only."""
+    """Whether the second of two statements of a subject may say the same as the first: alike in being a time or not,
+    not both by relations of the table, unless by the same ones in other words, and not in passing only."""
     if other[1].mentioned and not one[1].mentioned:
         return False
     timed_alike = only_timed(_value(*one)) == only_timed(_value(*other))

@@ -25,14 +25,14 @@ from nexus.living.passages import Entry, Passage
 from nexus.living.reading import Key, denies
 from nexus.living.words import POSSESSIVE, words
 
-MARGIN = 0.7  # the score below which nothing is said
+MARGIN = 0.8  # the score below which nothing is said
 OF_IT = 0.4  # cosine or probability from which a thing of someone may be what a statement about them is about
 TIE = 0.02  # scores this near are alike
 EVEN, DOUBT = 0.5, 0.2  # what is newer and probably answers the question counts; less probably it is a doubt
 NEAR, CLOSE = 5, 20  # passages that are near in meaning; that are looked at closely
 MAX_QUESTION = 60  # words; a longer text is no question to memory
 MAX_OWNERS = 256  # indexes that are kept; others are made anew when they are asked
-READER = "2"  # goes up whenever the same journal may be answered differently
+READER = "3"  # goes up whenever the same journal may be answered differently
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,12 @@ class Retriever:
             return way
         chance = judge.probabilities(query, step, newer)
         same = judge.restated(way.entries[-1], newer)
-        if same := [entry for entry, one in zip(newer, chance, strict=True) if entry in same and one >= DOUBT]:
+        if same := [
+            entry for entry, one in zip(newer, chance, strict=True) if entry in same and (one >= DOUBT or query.polar)
+        ]:
             return replace(way, entries=(*way.entries[:-1], max(same, key=lambda entry: entry[0].fact.seq)))
+        if query.polar:
+            return way
         later = [(entry, one) for entry, one in zip(newer, chance, strict=True) if one >= EVEN]
         if later:
             entry, one = max(later, key=lambda pair: pair[0][0].fact.seq)
