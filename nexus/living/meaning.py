@@ -25,6 +25,8 @@ from nexus.living.passages import Entry
 FOLDS = 5
 RIDGE = 1.0  # on the weights of standardised evidence
 STEPS = 25
+OTHERWISE = -4  # the column that says that names mean another relation
+AGAINST = 1.0  # its least weight: the examples have no neighbours as near as where one lives and where one was born
 DIGITS = 6  # of a probability
 
 
@@ -73,6 +75,7 @@ def learn(embed: Embed) -> Meaning:
             right += [False] * len(chosen)
     closeness = _closeness(told, wordings, np.ones(count, dtype=bool))
     weights = _regress(np.concatenate(rows), np.array(right, dtype=np.float64))
+    weights[OTHERWISE] = max(weights[OTHERWISE], AGAINST)
     return Meaning(closeness, wordings.measured(closeness), weights)
 
 

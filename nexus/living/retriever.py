@@ -25,7 +25,7 @@ from nexus.living.passages import Entry, Passage
 from nexus.living.reading import Key, denies
 from nexus.living.words import POSSESSIVE, words
 
-MARGIN = 0.8  # the score below which nothing is said
+MARGIN = 0.65  # the score below which nothing is said
 OF_IT = 0.4  # cosine or probability from which a thing of someone may be what a statement about them is about
 TIE = 0.02  # scores this near are alike
 EVEN, DOUBT = 0.5, 0.2  # what is newer and probably answers the question counts; less probably it is a doubt
