@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-FILES = ("wordings.txt", "common.txt")  # the second has the relations that the benchmark asks for
+FILES: tuple[str, ...] = ("wordings.txt", "common.txt")  # the second has the relations that the benchmark asks for
 NONE = "-"  # the name of the block of questions that ask for no fact
 
 
