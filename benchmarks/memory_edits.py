@@ -2,6 +2,7 @@
 
     python benchmarks/memory_edits.py                       1,000 edits (some minutes on one core)
     python benchmarks/memory_edits.py --edits 10000         the long run
+    python benchmarks/memory_edits.py --unlisted            meaning has never heard of the relations that are asked for
     python benchmarks/memory_edits.py --release MODEL_DIR   also: the model's own answers, token for token
 
 A made-up world (memory_world.py) is taught sentence by sentence; a tenth of the edits replace an earlier value, half of
@@ -39,6 +40,7 @@ from memory_world import (
     two_hops,
 )
 
+from nexus.living import wordings
 from nexus.living.answers import Answer
 from nexus.living.embedder import Embedder, MiniLM
 from nexus.living.journal import Journal
@@ -134,12 +136,12 @@ class Bench:
 
 
 def ours(bench: Bench, embedder: Embedder | None) -> Callable[[Probe], Said]:
-    """The retriever, without a margin: its scores are for the certificate."""
+    """The retriever: what it would not say to anybody has no score for the certificate either."""
     retriever = Retriever(bench.journal, embedder)
 
     def ask(probe: Probe) -> Said:
         found = retriever.find(OWNER, probe.question)
-        if found is None:
+        if found is None or found.score < retriever.margin:
             return Said(probe, -1.0, False)
         return Said(probe, found.score, bench.right(probe, found.value, found.citations[-1].fact))
 
@@ -298,13 +300,18 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=1000)
     parser.add_argument("--most", type=int, default=300, help="questions of a kind")
     parser.add_argument("--words-only", action="store_true", help="without MiniLM: the retriever by words and table")
+    parser.add_argument(
+        "--unlisted", action="store_true", help="learn meaning without the relations that are asked for"
+    )
     parser.add_argument("--release", help="folder of a release, for the model's own answers")
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
+    if options.unlisted:
+        wordings.FILES = wordings.FILES[:1]
     with tempfile.TemporaryDirectory() as folder:
         result = run(options, Bench(options.edits, options.seed, Path(folder)))
     RESULTS.parent.mkdir(exist_ok=True)
-    words = "_words" if options.words_only else ""
+    words = "_words" if options.words_only else "_unlisted" if options.unlisted else ""
     path = RESULTS.with_stem(f"memory_edits_{options.edits}{words}")
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

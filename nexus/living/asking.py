@@ -45,6 +45,17 @@ _LEAD = re.compile(
     r"(?:tell|remind|know|remember|say|name)(?: me)?(?: please)?,? (?=\w)",
     re.IGNORECASE,
 )
+_POLITE = re.compile(  # what comes before the question itself
+    r"^\W*(?:(?:please|hey|hi|hello|so|and|well|ok|okay|sorry|excuse me),? )*"
+    r"(?:(?:(?:can|could|would|will|do|did|may|might) (?:you|i|we|anyone|anybody) )?"
+    r"(?:please |kindly |happen to |maybe |perhaps )*(?:tell|remind|know|remember|recall|say|ask|explain)"
+    r"(?: to)?(?: me| us| you)?(?: please| again)?"
+    r"|(?:do you )?(?:have )?(?:any|an) idea"
+    r"|i(?:'d| would)? ?(?:like|want|need|wish|love)? ?(?:to )?(?:know|wonder|hear)"
+    r"|i(?: am|'m| was) (?:wondering|curious)(?: about)?),? "
+    rf"(?=(?:{'|'.join((*sorted(ASKING), *sorted(PREPOSITIONS)))})\b)",
+    re.IGNORECASE,
+)
 _PEOPLE = frozenset(["person", "man", "woman", "boy", "girl"])
 _BREAKS = BE | DO | HAVE | MODAL | PREPOSITIONS | ASKING | {"and", "or", "that"}
 
@@ -87,6 +98,7 @@ class Query:
 
 def queries(question: str, known: Callable[[Key], bool]) -> list[Query]:
     """Every way to understand a question, longest names first."""
+    question = _POLITE.sub("", question)
     found = words(question)
     return [
         replace(_query(question, found, (first, last), groups, used), weight=weight)
@@ -100,6 +112,8 @@ def _mentions(found: Sequence[Word], known: Callable[[Key], bool]) -> Iterator[t
         for a in range(len(found) - size + 1):
             first = found[a]
             if first.norm in ARTICLES or first.norm == POSSESSIVE or (size == 1 and _no_name(first)):
+                continue
+            if found[a + size - 1].norm in ARTICLES:
                 continue
             if (size == 1 and (first.norm in MINE or first.norm in PERSONS)) or known(key(found[a : a + size])):
                 yield a, a + size
@@ -148,9 +162,11 @@ def _orders(found: Sequence[Word], first: int, last: int) -> Iterator[tuple[list
 def _query(
     question: str, found: list[Word], name: tuple[int, int], groups: list[list[int]], used: set[int]
 ) -> Query:  # fmt: skip
-    wanted, polar = _wanted(found), _polar(found, name[0])
-    rest = [n for n in range(len(found)) if n not in used]
+    wanted, rest = _wanted(found), [n for n in range(len(found)) if n not in used]
     left = [found[n] for n in rest]
+    polar = _polar(found, name[0]) and not _openly(
+        found, [found[n] for n in range(len(found)) if not name[0] <= n < name[1]]
+    )
     meant = senses(left, "verb")
     final = _relation(left, meant, wanted, _passive(found))
     steps: list[Step] = []
@@ -192,6 +208,15 @@ def _polar(found: Sequence[Word], mention: int) -> bool:
     """Whether yes or no is asked; "Can you tell me" and "Can I have" only ask politely."""
     polite = len(found) > 1 and found[1].norm in PERSONS and mention != 1
     return found[0].norm in BE | DO | HAVE | MODAL and not polite
+
+
+def _openly(found: Sequence[Word], rest: Sequence[Word]) -> bool:
+    """Whether a question for yes or no asks for nothing of its own, so that what is known answers it: "Does Ada have a
+    sister?"; "Is Ada a doctor?" is none."""
+    known = [sense for sense in senses(rest, "verb") if sense.relation not in KINDS]
+    told = all(sense.known for sense in known) and bool(known)
+    there = found[0].norm not in BE or found[1].norm == "there"
+    return told and not _names(rest) and (there or all(sense.kind != "noun" for sense in known))
 
 
 def _after(found: Sequence[Word], first: int, last: int, used: set[int]) -> Iterator[list[int]]:
@@ -294,8 +319,9 @@ def _is_turned(found: Sequence[Word], rest: Sequence[int], meant: Sequence[Sense
 
 
 def _names(found: Sequence[Word]) -> frozenset[str]:
-    named = (word for word in found if word.norm not in SMALL and word.start)
-    return frozenset(word.stem for word in named if word.named or numeric(word))
+    known = {word.start for sense in senses(found) if sense.known for word in found[sense.first : sense.last]}
+    named = (word for word in found if word.norm not in SMALL | PERSONS.keys() | {"one"} and word.start)
+    return frozenset(word.stem for word in named if (word.named and word.start not in known) or numeric(word))
 
 
 def _masked(question: str, name: str) -> str:

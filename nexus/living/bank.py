@@ -19,6 +19,7 @@ from nexus.living.passages import Entry, masked
 from nexus.living.relations import NAMES, TABLE, Kind
 from nexus.living.wordings import requests
 
+NONE = -1e9  # the score of what is left out
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -31,43 +32,54 @@ class Embed(Protocol):
 
 @dataclass(frozen=True)
 class Bank:
-    """Wordings: vectors (m, d), the same projected (m, k), and the relation of each, -1 where none is asked for. Of
-    each relation (c) a vector that stands for it, at length one, and its names.
+    """Wordings: vectors (m, d), the same projected (m, k), what is ``alone`` theirs of a ratio (m), and the relation of
+    each (m), of c relations with names; the last relation has the requests that ask for no fact.
 
     The first relations are those of :func:`nexus.living.examples.examples`; their statements are the first rows, their
-    questions the next.
+    questions the next. ``order`` and ``begins`` sort the wordings by relation.
     """
 
     vectors: Floats
     projected: Floats
+    alone: Floats
     of: NDArray[np.int64]
-    anchors: Floats
     names: tuple[frozenset[str], ...]
+    order: NDArray[np.int64]
+    begins: NDArray[np.int64]
 
     def measured(self, closeness: Closeness) -> Bank:
         """The same, projected for a closeness."""
-        return replace(self, projected=closeness.project(self.vectors))
+        projected = closeness.project(self.vectors)
+        return replace(self, projected=projected, alone=closeness.alone(projected))
+
+    def nearest(self, scores: Floats, without: Bools | None = None) -> Floats:
+        """The largest score of each relation (n, c) out of those of all wordings (n, m), some of them left out."""
+        if without is not None:
+            scores = np.where(without, NONE, scores)
+        made: Floats = np.maximum.reduceat(scores[:, self.order], self.begins, axis=1)
+        return made
 
 
 def bank(embed: Embed) -> Bank:
     """All wordings, not yet projected."""
     known = examples()
-    told = means(embed(texts(known.entries)))
+    told = embed(texts(known.entries)).reshape(len(known.entries), 2, -1).mean(1)
     asked = embed([query.whole.masked for query in known.queries])
     named = embed([_named(phrase, kind) for phrase, _, kind in TABLE])
     nothing = embed([text.replace("{s}", "someone") for text in requests()])
-    vectors = np.concatenate([told, asked, named, nothing])
-    first = [next(n for n, (_, one, _) in enumerate(TABLE) if one == name) for name in NAMES]
-    return arranged(vectors, np.concatenate([told, named[first]]))
+    return arranged(np.concatenate([told, asked, named, nothing]))
 
 
-def arranged(vectors: NDArray[np.floating], anchors: NDArray[np.floating]) -> Bank:
-    """The wordings of vectors (m, d) and of one vector a relation (c, d)."""
+def arranged(vectors: NDArray[np.floating]) -> Bank:
+    """The wordings of vectors (m, d)."""
     known, rows = examples(), np.asarray(vectors, dtype=np.float64)
-    first = len(known.entries)
-    of = [*range(first), *known.of, *(first + NAMES.index(name) for _, name, _ in TABLE), *[-1] * len(requests())]
-    names = [*(statement.relation for _, statement in known.entries), *(frozenset((name,)) for name in NAMES)]
-    return Bank(rows, rows[:, :0], np.array(of, dtype=np.int64), unit(np.asarray(anchors, float)), tuple(names))
+    first = int(known.states[-1]) + 1
+    table = [first + NAMES.index(name) for _, name, _ in TABLE]
+    of = np.array([*known.states, *known.of, *table, *[first + len(NAMES)] * len(requests())], dtype=np.int64)
+    told = [known.entries[known.told(n)[0]][1].relation for n in range(first)]  # other sentences stray from the name
+    names = (*told, *(frozenset((name,)) for name in NAMES), frozenset[str]())
+    order = np.argsort(of, kind="stable")
+    return Bank(rows, rows[:, :0], rows[:, 0], of, names, order, np.flatnonzero(np.diff(of[order], prepend=-1)))
 
 
 def _named(phrase: str, kind: Kind) -> str:
@@ -75,17 +87,5 @@ def _named(phrase: str, kind: Kind) -> str:
 
 
 def texts(entries: Iterable[Entry]) -> list[str]:
-    """Two texts a statement, whose vectors' mean stands for it: with what is said, and without."""
+    """Two texts a statement: with what is said, and without."""
     return [masked(*entry, bare=bare) for entry in entries for bare in (False, True)]
-
-
-def means(vectors: NDArray[np.floating]) -> Floats:
-    """The vectors (n, d) of statements out of those of their texts (2n, d)."""
-    paired: Floats = np.asarray(vectors, dtype=np.float64).reshape(-1, 2, vectors.shape[-1]).mean(1)
-    return paired
-
-
-def unit(vectors: Floats) -> Floats:
-    """Vectors (n, d) at length one."""
-    made: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return made

@@ -33,10 +33,21 @@ class Closeness:
 
     def ratio(self, one: Floats, others: Floats) -> Floats:
         """Log-likelihood ratios (n,) of a projected vector (k,) with others (n, k)."""
+        made: Floats = self.ratios(one[None], others, self.alone(others))[0]
+        return made
+
+    def ratios(self, ones: Floats, others: Floats, alone: Floats) -> Floats:
+        """Those of each of ``ones`` (n, k) with each of ``others`` (m, k), of which ``alone`` (m,) was made before."""
         total = self.spread + 1
         joint = total**2 - self.spread**2
-        square, constant = (1 / total - total / joint) / 2, -0.5 * np.log(joint / total**2).sum()
-        made: Floats = constant + (one**2) @ square + (others**2) @ square + others @ (one * self.spread / joint)
+        constant = -0.5 * np.log(joint / total**2).sum()
+        made: Floats = constant + self.alone(ones)[:, None] + alone + (ones * (self.spread / joint)) @ others.T
+        return made
+
+    def alone(self, vectors: Floats) -> Floats:
+        """The part (n,) of a ratio that projected vectors (n, k) have without the other."""
+        total = self.spread + 1
+        made: Floats = (vectors**2) @ ((1 / total - total / (total**2 - self.spread**2)) / 2)
         return made
 
 

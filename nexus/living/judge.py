@@ -15,15 +15,15 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from nexus.living.asking import Query, Step
-from nexus.living.bank import Floats, arranged, means, texts
+from nexus.living.bank import Floats, arranged, texts
 from nexus.living.closeness import Closeness
 from nexus.living.embedder import Embedder
-from nexus.living.evidence import SAME
 from nexus.living.meaning import Meaning, learn
 from nexus.living.passages import Entry, masked
 
+SAME = 0.85  # the cosine from which two statements state the same relation
 KEPT = 4096  # texts whose vectors are kept
-FILES = ("wordings.txt", "relations.txt")
+FILES = ("wordings.txt", "common.txt", "relations.txt")
 _learnt: dict[str, Meaning] = {}
 
 
@@ -51,13 +51,14 @@ class Judge:
         if not entries:
             return []
         asked, *told = self._vectors([step.masked, *texts(entries)])
-        made: list[float] = self.prepare().probability(asked, means(np.stack(told)), query, step, entries).tolist()
+        pairs = np.stack(told).reshape(len(entries), 2, -1)
+        made: list[float] = self.prepare().probability(asked, pairs, query, step, entries).tolist()
         return made
 
     def cosine(self, text: str, entry: Entry) -> float:
         """Of a text and a statement."""
         asked, *told = self._vectors([text, *texts([entry])])
-        return float(means(np.stack(told))[0] @ asked)
+        return float(np.mean(told, axis=0) @ asked)
 
     def restated(self, entry: Entry, others: Sequence[Entry]) -> list[Entry]:
         """Those of the others that state the same relation of the same subject, by what they say without the value."""
@@ -103,7 +104,7 @@ def _write(made: Meaning, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
         "mean": made.closeness.mean, "axes": made.closeness.axes, "spread": made.closeness.spread,
-        "rows": made.bank.vectors, "anchors": made.bank.anchors, "weights": made.weights,
+        "rows": made.bank.vectors, "weights": made.weights,
     }  # fmt: skip
     new = path.with_suffix(f".{os.getpid()}")
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, new)
@@ -113,4 +114,4 @@ def _write(made: Meaning, path: Path) -> None:
 def _read(path: Path) -> Meaning:
     arrays = load_file(path)
     closeness = Closeness(arrays["mean"], arrays["axes"], arrays["spread"])
-    return Meaning(closeness, arranged(arrays["rows"], arrays["anchors"]).measured(closeness), arrays["weights"])
+    return Meaning(closeness, arranged(arrays["rows"]).measured(closeness), arrays["weights"])

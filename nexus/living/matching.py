@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from nexus.living.asking import Query, Step
 from nexus.living.passages import Entry, Passage
-from nexus.living.reading import Statement, only_timed, timed
+from nexus.living.reading import Statement, only_timed, owned, relation_of, timed
 from nexus.living.relations import KINDS, NAMED, WEAK, akin, covers
 from nexus.living.words import words
 
@@ -43,17 +43,47 @@ def _asked(wanted: frozenset[str], told: frozenset[str]) -> frozenset[str]:
 
 
 def admits(query: Query, step: Step, passage: Passage, statement: Statement) -> bool:
-    """Whether meaning may decide: the kind of answer fits, no name is strange, and names have not settled it."""
+    """Whether meaning may decide: the kind of answer fits, no name is strange, and it is not said the other way."""
     return (
         fits(replace(query, turned=False), passage, statement)
         and not strangers(step, passage)
-        and not _otherwise(step, statement)
         and not _turned_about(query, passage, statement)
+        and not _of_another(query, step, passage, statement)
     )
 
 
-def _otherwise(step: Step, statement: Statement) -> bool:
-    """Whether all that is asked and what is told are relations of the table, and other ones."""
+def speaks_of(query: Query, statement: Statement) -> bool:
+    """Whether a statement has to do with everything of the table that lies on the way: where Ada lives says nothing of
+    where her mother does."""
+    known = [name for step in query.steps[:-1] for name in step.nouns if name in KNOWN]
+    return all(any(akin(name, one) for one in statement.relation) for name in known)
+
+
+def leads_on(query: Query, passage: Passage, statement: Statement) -> bool:
+    """Whether a statement only says a step of the way: "Tom is Ada's doctor" to "Where was Ada's doctor born?"."""
+    return _first_of(query, statement) and any(
+        word.text[0].isupper() for word in words(passage.fact.text, *statement.value_at)
+    )
+
+
+def ends_there(query: Query, passage: Passage, statement: Statement) -> bool:
+    """Whether there is nowhere to go from what is said: "The staff of Acme is 500" to "How large is Acme's staff?"."""
+    return _first_of(query, statement) and only_timed(_value(passage, statement))
+
+
+def _first_of(query: Query, statement: Statement) -> bool:
+    """Whether a statement tells the first of several steps, and not the last."""
+    first, *others = query.steps
+    last = others[-1].relation - KINDS if others else frozenset()
+    told = statement.relation
+    if not last or any(akin(want, tell) for want in last for tell in told):
+        return False
+    return by_name(query, first, statement) >= SURE
+
+
+def otherwise(step: Step, statement: Statement) -> bool:
+    """Whether all that is asked and what is told are relations of the table, and other ones: a sign, as words have
+    several senses ("Who started it?")."""
     asked = step.relation - KINDS
     return asked <= KNOWN and _apart(asked, statement)
 
@@ -75,6 +105,14 @@ def _turned_about(query: Query, passage: Passage, statement: Statement) -> bool:
     return bool(query.whole.relation & passage.statements[0].relation)
 
 
+def _of_another(query: Query, step: Step, passage: Passage, statement: Statement) -> bool:
+    """Whether it is said whose doctor someone is, and someone's doctor, or somebody else, is asked for."""
+    value = owned(words(passage.fact.text, *statement.value_at))
+    if value is None or statement.relation:
+        return False
+    return bool(step.nouns & relation_of(value[1]) or (query.wanted == "person" and step.relation - KINDS))
+
+
 def holding(entries: Sequence[Entry]) -> list[Entry]:
     """The statements that no newer one replaces: of one subject, one relation, and alike in being a time or not.
 
@@ -89,11 +127,14 @@ def holding(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def may_restate(one: Entry, other: Entry) -> bool:
-    """Whether two statements of a subject may say the same: alike in being a time or not, and not both by relations of
-    the table, which :func:`holding` has compared."""
+    """Whether the second of two statements of a subject may say the same as the first: alike in being a time or not,
+    not both by relations of the table, unless by the same ones in other words, and not in passing only."""
+    if other[1].mentioned and not one[1].mentioned:
+        return False
     timed_alike = only_timed(_value(*one)) == only_timed(_value(*other))
-    named = all(statement.relation and statement.relation <= NAMED for _, statement in (one, other))
-    return timed_alike and not named
+    first, second = one[1].relation, other[1].relation
+    named = bool(first and second) and first | second <= NAMED
+    return timed_alike and not (named and not any(akin(a, b) for a in first - WEAK for b in second - WEAK))
 
 
 def _value(passage: Passage, statement: Statement) -> str:

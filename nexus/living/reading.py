@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nexus.living.relations import KINDS, PHRASES, TIMED, Sense, phrase_at, senses
+from nexus.living.tails import ended
 from nexus.living.words import (
     ARTICLES,
     BE,
@@ -44,6 +45,7 @@ _PRONOUNS = frozenset(("it", "he", "she", "they"))
 _OWNED = {"its", "his", "her", "their"}
 _ADVERBS_WORDS = "first originally also still now usually often officially recently mostly mainly just"
 _ADVERBS = frozenset(_ADVERBS_WORDS.split())
+_WHO = frozenset(("who", "which", "that"))
 _CALLED = frozenset(("called", "named"))
 _NUMBER_WORDS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -208,6 +210,10 @@ def _clause(text: str, found: Sequence[Word], quote: tuple[int, int]) -> list[St
     join = next((n for n in range(1, len(rest) - 1) if rest[n].norm == "and" and _goes_on(rest, n + 1)), None)
     more = _clause(text, [*subject, *rest[join + 1 :]], quote) if join is not None else []
     rest = rest[:join]
+    clause: list[Statement] = []
+    who = next((n for n in range(1, len(rest) - 2) if rest[n].norm in _WHO and _goes_on(rest, n + 1)), None)
+    if who is not None and found[at].norm in BE:  # "Ada is a nurse who lives in Oslo"
+        clause = _clause(text, [*subject, *rest[who + 1 :]], quote)
     if found[at].norm in MODAL and rest:
         made = _acts(text, subject, rest, quote)
     elif found[at].norm in BE:
@@ -216,7 +222,7 @@ def _clause(text: str, found: Sequence[Word], quote: tuple[int, int]) -> list[St
         made = _has(text, subject, rest, quote)
     else:
         made = _acts(text, subject, [found[at], *rest], quote)
-    return [*(replace(one, topic=_topic(text, subject, found[at], one)) for one in made), *more]
+    return [*clause, *(replace(one, topic=_topic(text, subject, found[at], one)) for one in made), *more]
 
 
 def _topic(text: str, subject: Sequence[Word], verb: Word, stated: Statement) -> Key:
@@ -313,7 +319,9 @@ def _trimmed(text: str, found: Sequence[Word]) -> Sequence[Word]:
     """The words up to a clause that begins after them."""
     stop = _END.search(text, found[0].end, found[-1].end)
     kept = [word for word in found if stop is None or word.end <= stop.start()]
-    return kept or found
+    whole = kept or found
+    shorter = ended(text, whole)
+    return whole if any(word.named or numeric(word) for word in whole[len(shorter) :]) else shorter
 
 
 def _text(text: str, found: Sequence[Word]) -> str:

@@ -27,8 +27,9 @@ TIMED = {"birthplace": "birthday", "founder": "foundation", "publisher": "public
 # Words that only say what kind of answer is wanted.
 _KIND_WORDS = (
     "name named called call city town country place person people man woman someone somebody year day date time hour "
-    "month thing kind sort type number amount called company firm exactly again originally original first current "
-    "present story plot mine holder these those days answer question one ones"
+    "month thing kind sort type number amount called company firm anything something anyone anybody "
+    "exactly again originally original first current present story plot mine holder these those days answer question "
+    "one ones goes copy edition"
 )
 KINDS = frozenset(stem(word) for word in _KIND_WORDS.split())
 

@@ -23,16 +23,16 @@ from nexus.living.judge import Judge
 from nexus.living.passage_index import PassageIndex, stems, value_key
 from nexus.living.passages import Entry, Passage
 from nexus.living.reading import Key, denies
-from nexus.living.relations import akin
 from nexus.living.words import POSSESSIVE, words
 
-MARGIN = 0.7  # the score below which nothing is said
-OF_IT = 0.4  # the cosine from which a thing of someone may be what a statement about them is about
+MARGIN = 0.65  # the score below which nothing is said
+OF_IT = 0.4  # cosine or probability from which a thing of someone may be what a statement about them is about
 TIE = 0.02  # scores this near are alike
+EVEN, DOUBT = 0.5, 0.2  # what is newer and probably answers the question counts; less probably it is a doubt
 NEAR, CLOSE = 5, 20  # passages that are near in meaning; that are looked at closely
 MAX_QUESTION = 60  # words; a longer text is no question to memory
 MAX_OWNERS = 256  # indexes that are kept; others are made anew when they are asked
-READER = "2"  # goes up whenever the same journal may be answered differently
+READER = "3"  # goes up whenever the same journal may be answered differently
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Retriever:
             kept = best if best is not None and (best[1].turned or best[1].polar) else None
             best = _best([kept, *(way for query in asked for way in self._by_meaning(index, query, self._judge))])
         if best is not None and self._judge is not None and not best[1].turned:
-            best = self._renewed(index, best[0], self._judge), best[1]
+            best = self._renewed(index, *best, self._judge), best[1]
         found = _found(*best) if best is not None else None
         if found is None or found.score < matching.SURE:
             text = self._search(index, question, {id(e[0]) for q in asked for e in index.about(q.mention) if e[0].read})
@@ -184,18 +184,33 @@ class Retriever:
             scores = judge.probabilities(asked, step, entries)
         return [_towards(way, entries[n], score) for n, score in _newest(entries, scores)]
 
-    def _renewed(self, index: PassageIndex, way: _Way, judge: Judge) -> _Way:
-        """The way to the newest statement that says the same in other words; where names say so they were compared."""
+    def _renewed(self, index: PassageIndex, way: _Way, query: Query, judge: Judge) -> _Way:
+        """The way to the newest statement that says the same in other words, or that answers the question as probably
+        as not; where names say so they were compared."""
         passage, statement = way.entries[-1]
         newer = [
             entry
             for entry in self._current(index, statement.subject, False)
             if entry[0].fact.seq > passage.fact.seq and matching.may_restate(way.entries[-1], entry)
         ]
-        same = judge.restated(way.entries[-1], newer) if newer else []
-        if not same:
+        step = query.whole if len(way.entries) == 1 else query.steps[-1]
+        newer = [entry for entry in newer if query.polar or matching.admits(query, step, *entry)]
+        if not newer:
             return way
-        return replace(way, entries=(*way.entries[:-1], max(same, key=lambda entry: entry[0].fact.seq)))
+        chance = judge.probabilities(query, step, newer)
+        same = judge.restated(way.entries[-1], newer)
+        if same := [
+            entry for entry, one in zip(newer, chance, strict=True) if entry in same and (one >= DOUBT or query.polar)
+        ]:
+            return replace(way, entries=(*way.entries[:-1], max(same, key=lambda entry: entry[0].fact.seq)))
+        if query.polar:
+            return way
+        later = [(entry, one) for entry, one in zip(newer, chance, strict=True) if one >= EVEN]
+        if later:
+            entry, one = max(later, key=lambda pair: pair[0][0].fact.seq)
+            return _Way(min(way.score, one), (*way.entries[:-1], entry), way.at)
+        doubt = 1 - max(chance, default=0.0)  # that none of them replaces what was found
+        return replace(way, score=min(way.score, doubt)) if doubt < 1 - DOUBT else way
 
     def _current(self, index: PassageIndex, name: Key, turned: bool) -> list[Entry]:
         """What holds of a name: as the one who is spoken of, or as what is said of others."""
@@ -240,11 +255,12 @@ def _towards(way: _Way, entry: Entry, score: float) -> _Way:
 def _at_once(query: Query, entry: Entry, judge: Judge) -> bool:
     """Whether a statement may answer a question of several steps in one: "What colour are Ada's eyes?" may be answered
     by what is said of her, "Where does Ada's mother live?" may not."""
-    told = entry[1].relation
-    known = [name for step in query.steps for name in step.relation if name in matching.KNOWN]
-    if not all(any(akin(name, one) for one in told) for name in known):
-        return False
-    return all(judge.cosine(step.masked, entry) >= OF_IT for step in query.steps[:-1])
+    if matching.ends_there(query, *entry):
+        return True
+    return matching.speaks_of(query, entry[1]) and all(
+        judge.cosine(step.masked, entry) >= OF_IT or judge.probabilities(query, step, [entry])[0] >= OF_IT
+        for step in query.steps[:-1]
+    )
 
 
 def _best(ways: Sequence[tuple[_Way, Query] | None]) -> tuple[_Way, Query] | None:

@@ -69,9 +69,9 @@ def test_what_is_asked_for_comes_first_and_what_is_not_told_comes_to_little(embe
     assert max(none) < min(0.5, right[1])
 
 
-def test_a_certain_relation_is_not_left_to_meaning():
+def test_only_what_may_be_of_the_kind_asked_for_is_left_to_meaning():
     ((passage, statement),) = _entries("Ada's father is Olav.")
-    for question, left in (("Who is Ada's mother?", False), ("Who is Ada's old man?", True), ("When is Ada?", False)):
+    for question, left in (("Who is Ada's old man?", True), ("When is Ada?", False)):
         query = _query(question)
         assert admits(query, query.whole, passage, statement) is left, question
 

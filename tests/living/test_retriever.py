@@ -248,4 +248,4 @@ def test_the_score_of_an_answer_is_in_reach_of_its_margin(journal):
     found = Retriever(journal, None).find("ann", question)
     assert found is not None
     assert MARGIN <= found.score <= 1.0
-    assert Retriever(journal, None).identity == "reader-2, words only"
+    assert Retriever(journal, None).identity == "reader-3, words only"
