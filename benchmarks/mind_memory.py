@@ -4,9 +4,9 @@
     python benchmarks/mind_memory.py --quick    1 seed, 1k and 4k tokens back
 
 A text holds facts (a token for each pair of key and value) among filler, and ends in queries (a key, whose value is
-asked). Two models of the same size are trained on texts of 24 to 2,048 tokens: both attend to the last 8 tokens only, one
-has a memory layer where the other has a second layer of attention. Recall is the share of right answers (guessing: 1 in
-8); at each distance the questions go to a fork of the state. Measured besides: milliseconds a token by length, and
+asked). Two models of the same size are trained on texts of 24 to 2,048 tokens. Both attend to the last 8 tokens only;
+one has a memory layer where the other has a second layer of attention. Recall is the share of right answers (guessing:
+1 in 8); at each distance the questions go to a fork of the state. Measured besides: milliseconds a token by length, and
 whether 10,000 updates leave a NaN at depth 1 to 4. Writes results/mind_memory.json after each run.
 """
 
