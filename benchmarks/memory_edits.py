@@ -236,8 +236,9 @@ def locality(
             ask.append(time.perf_counter() - start)
             known += answer is not None and edit.value in answer.text
     second = [_content(retriever.ask(OWNER, question)) for question in questions]
-    same = sum(a == b for a, b in zip(first, second, strict=True))
-    row = {"questions": len(questions), "answered": sum(x is not None for x in first), "same": same}
+    pairs = list(zip(first, second, strict=True))
+    row = {"questions": len(questions), "answered": sum(x is not None for x in first)}
+    row |= {"same": sum((a and a[:2]) == (b and b[:2]) for a, b in pairs), "same score": sum(a == b for a, b in pairs)}
     return row | {"asked in the next request": len(ask), "known there": known}, teach, ask
 
 
