@@ -3,6 +3,7 @@
     python benchmarks/memory_edits.py                       1,000 edits (some minutes on one core)
     python benchmarks/memory_edits.py --edits 10000         the long run
     python benchmarks/memory_edits.py --unlisted            meaning has never heard of the relations that are asked for
+    python benchmarks/memory_edits.py --fresh               blind wordings that were written after the reader
     python benchmarks/memory_edits.py --release MODEL_DIR   also: the model's own answers, token for token
 
 A made-up world (memory_world.py) is taught sentence by sentence; a tenth of the edits replace an earlier value, half of
@@ -26,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import memory_fresh
+import memory_world
 import numpy as np
 from memory_world import (
     Edit,
@@ -304,15 +307,18 @@ def main() -> None:
     parser.add_argument(
         "--unlisted", action="store_true", help="learn meaning without the relations that are asked for"
     )
+    parser.add_argument("--fresh", action="store_true", help="blind wordings that were written after the reader")
     parser.add_argument("--release", help="folder of a release, for the model's own answers")
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
     if options.unlisted:
         wordings.FILES = wordings.FILES[:1]
+    if options.fresh:
+        memory_world.WORDINGS, memory_world.STATEMENTS = memory_fresh.WORDINGS, memory_fresh.STATEMENTS
     with tempfile.TemporaryDirectory() as folder:
         result = run(options, Bench(options.edits, options.seed, Path(folder)))
     RESULTS.parent.mkdir(exist_ok=True)
-    words = "_words" if options.words_only else "_unlisted" if options.unlisted else ""
+    words = "_words" if options.words_only else "_unlisted" if options.unlisted else "_fresh" if options.fresh else ""
     path = RESULTS.with_stem(f"memory_edits_{options.edits}{words}")
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
