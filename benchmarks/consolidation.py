@@ -344,7 +344,7 @@ def real(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             forms = [form.format(name) for form in FORMS[what]]
             facts.append(Taught(f"The {what} of {name} is {answer}.", answer, tuple(forms[:2]), tuple(forms[2:]), ()))
     exam = own_exam(release, options.seed)
-    config = ConsolidationConfig(steps=options.steps, fresh=8, earlier=4, replay=4)
+    config = ConsolidationConfig(steps=options.steps, fresh=8, earlier=4)
     made = Consolidator(release, folder / "weights", release.hash, config, Limits(), exam)
     batches = [facts[i * options.facts : (i + 1) * options.facts] for i in range(options.promotions)]
     asked = simple_questions(random.Random(options.seed))

@@ -74,11 +74,11 @@ class ConsolidationConfig(BaseConfig):
     warmup: int = 5
     fresh: int = 12
     earlier: int = 6
-    replay: int = 4
+    replay: int = 8
     replay_texts: int = 64
     replay_length: int = 64
     most_near: int = 32
-    kl_weight: float = 1.0
+    kl_weight: float = 4.0
     most_facts: int = 200
     most_asked: int = 200
     longest: int = 128
