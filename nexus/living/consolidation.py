@@ -253,9 +253,10 @@ class Consolidator:
         drawn = set(random.Random(max(fresh)).sample(known, min(len(known), self.config.most_asked)))
         asked = [*new_lessons, *(lesson for lesson in earlier if lesson.fact in drawn)]
         reach, called, examiner = Reach.of(plan.texts()), plan.names(self.config.most_near), self.examiner()
-        new, release = (examiner.marks(which, reach, called, asked) for which in (adapter, None))
-        before = replace(release, taught=examiner.taught(self.load(versions, plan.parent), asked))
-        found = admit(new, release, before, fresh, self.limits)
+        new = examiner.marks(adapter, reach, called, asked)
+        # of the version before nothing counts but what it answers
+        before = replace(new, taught=examiner.taught(self.load(versions, plan.parent), asked))
+        found = admit(new, examiner.plain(called), before, fresh, self.limits)
         trained = Trained(
             parent=plan.parent,
             release=self.release_hash,

@@ -79,17 +79,21 @@ def sit(release: Release, exam: Exam, taught: Sequence[tuple[int, Question]] = (
     """
     untouched = read(release, exam.untouched)
     lessons = read(release, [question for _, question in taught])
-    said = answers(release, exam.unknown) if exam.unknown else []
-    own = [Question(q.prompt, answer) for q, answer in zip(exam.unknown, said, strict=True)]
     return Marks(
         loss=block_nll(release.model, exam.held_out).numpy(),
         untouched=untouched.exact,
         kept=untouched.kept,
         untouched_score=untouched.score,
-        unknown_score=read(release, own).score,
+        unknown_score=sureness(release, exam.unknown),
         taught=lessons.exact,
         taught_fact=np.array([fact for fact, _ in taught], dtype=np.int64),
     )
+
+
+def sureness(release: Release, asked: Sequence[Question]) -> Floats:
+    """(n,) how sure the model, as it is now, is of its own answers; the score of :class:`Read`."""
+    said = answers(release, asked) if asked else []
+    return read(release, [Question(q.prompt, answer) for q, answer in zip(asked, said, strict=True)]).score
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from nexus.inference.release import Release
-from nexus.living.exam import Exam, Marks, Question, answers, question, read, sit, taught_questions
+from nexus.living.exam import Exam, Marks, Question, answers, question, read, sit, sureness, taught_questions
 from nexus.living.lessons import Lesson
 from nexus.living.reach import Reach
 from nexus.training.adapters import Adapter, RowAdapters
@@ -48,7 +48,7 @@ class Examiner:
         """
         plain = self._plain
         untouched, unknown = (self._reached(reach, part) for part in (self.exam.untouched, self.exam.unknown))
-        near = [question(self.release, text) for name in names for text in self.near(name)[1]]
+        near = self._asked_near(names)
         met = Exam(
             held_out=self.exam.held_out,
             untouched=tuple(self.exam.untouched[place] for place in untouched),
@@ -65,6 +65,12 @@ class Examiner:
             unknown_score=np.append(_put(plain.unknown_score, unknown, on_unknown), on_near),
         )
 
+    def plain(self, names: Sequence[str] = ()) -> Marks:
+        """The release's own marks, which are known but for what it makes of these names; without lessons."""
+        with self.rows.using(None):
+            near = sureness(self.release, self._asked_near(names))
+        return replace(self._plain, unknown_score=np.append(self._plain.unknown_score, near))
+
     def taught(self, adapter: Adapter | None, lessons: Sequence[Lesson]) -> NDArray[np.bool_]:
         """(n,) whether a version answers each question of these lessons."""
         with self.rows.using(adapter):
@@ -78,6 +84,9 @@ class Examiner:
             said = answers(self.release, asked) if asked else []
         rows = [[*q.prompt, *answer, *fill * width][:width] for q, answer in zip(asked, said, strict=True)]
         return torch.tensor(rows, dtype=torch.long).reshape(-1, width)
+
+    def _asked_near(self, names: Sequence[str]) -> list[Question]:
+        return [question(self.release, text) for name in names for text in self.near(name)[1]]
 
     def _reached(self, reach: Reach, asked: Sequence[Question]) -> list[int]:
         return [n for n, q in enumerate(asked) if reach.covers(self.release.tokenizer.decode(list(q.prompt)))]

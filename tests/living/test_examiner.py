@@ -64,6 +64,12 @@ def test_questions_about_names_stand_behind_the_unknown_ones(examiner, adapter):
     assert len(examiner.marks(None, Reach.of(())).unknown_score) == len(ASKED)
 
 
+def test_the_marks_of_the_release_are_those_that_it_gets_where_everything_is_reached(examiner):
+    known, anew = examiner.plain(["Bo", "Al"]), examiner.marks(None, Reach(), ["Bo", "Al"])
+    for name in ("loss", "untouched", "kept", "untouched_score", "unknown_score"):
+        assert getattr(known, name) == pytest.approx(getattr(anew, name), abs=1e-5)
+
+
 def test_rows_to_rehearse_are_questions_with_what_the_release_says(examiner):
     (row,) = examiner.near_rows(["Bo"], 40)
     asked = question(examiner.release, "Why Bo?")
